@@ -1,0 +1,24 @@
+// Package fault gives names to the places where a process may die, so that tests can kill it at every one.
+//
+// It owns the registry of points and how one is struck. It must not know what happens at them.
+package fault
+
+import "context"
+
+// Point is a named place. Its name is "component.action.step": "keeper.create.placed".
+type Point string
+
+// Striker is asked at each point that is passed. The real one kills the process with SIGKILL at the chosen point.
+type Striker interface{ Strike(p Point) }
+
+type key struct{}
+
+// With gives ctx a striker.
+func With(ctx context.Context, s Striker) context.Context { return context.WithValue(ctx, key{}, s) }
+
+// Pass marks that the code has come to p. Without a striker in ctx it does nothing.
+func Pass(ctx context.Context, p Point) {
+	if s, ok := ctx.Value(key{}).(Striker); ok {
+		s.Strike(p)
+	}
+}

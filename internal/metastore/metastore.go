@@ -1,0 +1,139 @@
+// Package metastore is where Huker keeps what was asked for and what was last seen: its metadata.
+//
+// It owns the interface and its errors; an engine (SQLite, MySQL) lives in a package of its own and passes
+// metastoretest. Nothing above this package knows which engine it runs on.
+package metastore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/huker/huker/internal/model"
+)
+
+// Errors that every engine returns, wrapped.
+var (
+	ErrNotFound = errors.New("metastore: not found")
+	ErrExists   = errors.New("metastore: already exists")
+	// ErrConflict means that the row was changed by someone else since it was read: read it again.
+	ErrConflict = errors.New("metastore: changed meanwhile")
+)
+
+// Store is a transactional store. What Update has returned nil for survives a crash of the process and of the machine.
+type Store interface {
+	// Update runs fn in a serializable transaction that is committed when fn returns nil and rolled back otherwise.
+	// fn may be run more than once and must have no other effects.
+	Update(ctx context.Context, fn func(Tx) error) error
+	// View runs fn on one consistent snapshot.
+	View(ctx context.Context, fn func(Tx) error) error
+	// Ping says whether the store can be read and written.
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Tx gives the tables, one small interface each. It is good only inside the fn it was given to.
+type Tx interface {
+	Instances() Instances
+	Events() Events
+	Catalogue() Catalogue
+	Quotas() Quotas
+	Hosts() Hosts
+	Identity() Identity
+	Secrets() Secrets
+}
+
+// InstanceFilter narrows a listing; zero values do not filter.
+type InstanceFilter struct {
+	ProjectID string
+	HostID    string
+	Marker    string // the id of the last instance of the page before; unknown markers give ErrNotFound
+	Limit     int    // 0: all
+}
+
+// Instances are listed newest first (by creation, then id).
+type Instances interface {
+	Get(ctx context.Context, id string) (model.Instance, error)
+	List(ctx context.Context, f InstanceFilter) ([]model.Instance, error)
+	// Create gives ErrExists when the id or (if not empty) the address is taken. It sets Version to 1.
+	Create(ctx context.Context, i *model.Instance) error
+	// Update compares i.Version with the row's (ErrConflict), writes, and raises i.Version.
+	Update(ctx context.Context, i *model.Instance) error
+	// Delete removes the row, and the instance's events and secrets with it; no error when it is gone.
+	Delete(ctx context.Context, id string) error
+	Usage(ctx context.Context, projectID string) (model.Usage, error)
+	// Addresses lists all addresses in use.
+	Addresses(ctx context.Context) ([]string, error)
+}
+
+// Events are append-only.
+type Events interface {
+	Append(ctx context.Context, e *model.Event) error // sets ID
+	// List gives an instance's events, oldest first, at most limit of the newest.
+	List(ctx context.Context, instanceID string, limit int) ([]model.Event, error)
+}
+
+// Catalogue holds flavors, datastores and their versions.
+type Catalogue interface {
+	Flavors(ctx context.Context) ([]model.Flavor, error) // by RAM, then id
+	PutFlavor(ctx context.Context, f model.Flavor) error
+	Datastores(ctx context.Context) ([]model.Datastore, error)
+	PutDatastore(ctx context.Context, d model.Datastore) error
+	Versions(ctx context.Context) ([]model.DatastoreVersion, error)
+	PutVersion(ctx context.Context, v model.DatastoreVersion) error
+	DeleteVersion(ctx context.Context, id string) error
+}
+
+// Quotas are per project.
+type Quotas interface {
+	// Get gives ErrNotFound when the project has none of its own (the defaults apply).
+	Get(ctx context.Context, projectID string) (model.Quota, error)
+	Put(ctx context.Context, q model.Quota) error
+}
+
+// Hosts are the machines that sysmgrs have registered.
+type Hosts interface {
+	Get(ctx context.Context, id string) (model.Host, error)
+	List(ctx context.Context) ([]model.Host, error)
+	Put(ctx context.Context, h model.Host) error
+	Delete(ctx context.Context, id string) error
+}
+
+// Identity holds projects, accounts, roles, assignments and tokens.
+type Identity interface {
+	Projects() Table[model.Project]
+	Accounts() Table[model.Account]
+	Roles() Table[model.Role]
+	Assignments(ctx context.Context, f model.Assignment) ([]model.Assignment, error) // empty fields of f do not filter
+	Assign(ctx context.Context, a model.Assignment) error                            // no error when it is there
+	Unassign(ctx context.Context, a model.Assignment) error                          // ErrNotFound when it is not
+	Tokens() Tokens
+}
+
+// Table is a small set of named things. Deleting a project or account removes its assignments and tokens.
+type Table[T any] interface {
+	Get(ctx context.Context, id string) (T, error)
+	ByName(ctx context.Context, name string) (T, error)
+	List(ctx context.Context) ([]T, error)
+	Create(ctx context.Context, v T) error // ErrExists when the id or name is taken
+	Update(ctx context.Context, v T) error // ErrNotFound when it is not there; ErrExists when the new name is taken
+	Delete(ctx context.Context, id string) error
+}
+
+// Tokens are looked up by hash.
+type Tokens interface {
+	Get(ctx context.Context, hash string) (model.Token, error)
+	Create(ctx context.Context, t model.Token) error
+	Delete(ctx context.Context, hash string) error
+	DeleteByAccount(ctx context.Context, accountID string) error
+	// DeleteExpired removes the tokens that expired before t and says how many.
+	DeleteExpired(ctx context.Context, t time.Time) (int, error)
+}
+
+// Secrets keeps small private blobs by owner and name (an instance's CA, guest credentials). The store's file or
+// server must be readable by Huker alone.
+type Secrets interface {
+	Get(ctx context.Context, owner, name string) ([]byte, error)
+	Put(ctx context.Context, owner, name string, value []byte) error
+	DeleteOwner(ctx context.Context, owner string) error
+}

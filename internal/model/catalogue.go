@@ -1,0 +1,58 @@
+package model
+
+import "time"
+
+// Flavor is a size of instance.
+type Flavor struct {
+	ID    string // a small integer as text: gophercloud reads it as an int
+	Name  string
+	RAMMB int     // memory limit of the container, MiB
+	VCPUs float64 // CPU limit, cores; 0.5 is half of one
+}
+
+// Datastore is a database product: "mysql".
+type Datastore struct {
+	ID               string
+	Name             string
+	DefaultVersionID string
+}
+
+// DatastoreVersion is an image that an instance can be made from.
+type DatastoreVersion struct {
+	ID          string
+	DatastoreID string
+	Name        string // SELECT @@innodb_version: "9.7.4"
+	Engine      string // "mysql"
+	Image       string // reference for the container runtime
+	Active      bool
+	Created     time.Time
+}
+
+// Quota is a project's limits; -1 is no limit.
+type Quota struct {
+	ProjectID string
+	Instances int
+	RAMMB     int
+	VolumesGB int
+	Backups   int
+}
+
+// Usage is what a project's instances take, deletions under way included.
+type Usage struct {
+	Instances int
+	RAMMB     int
+	VolumesGB int
+	Backups   int
+}
+
+// Host is a machine with a container runtime and a sysmgr.
+type Host struct {
+	ID      string
+	Name    string
+	Labels  map[string]string
+	CPUs    float64
+	RAMMB   int
+	DiskGB  int
+	Drained bool
+	Created time.Time
+}

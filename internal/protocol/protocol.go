@@ -1,0 +1,133 @@
+// Package protocol is what Huker's parts say to each other: kinds of message with their bodies, and the keys and
+// queues they use.
+//
+// It owns names and shapes only; it must not know who sends or how.
+package protocol
+
+import (
+	"time"
+
+	"github.com/huker/huker/internal/model"
+)
+
+// Queues and keys.
+const (
+	KeeperQueue = "keeper" // Kick
+	HostsKey    = "/hosts" // HostsKey/<host>/alive: HostStatus (ephemeral)
+	GuestsKey   = "/guests"
+)
+
+// HostQueue is where a host's sysmgr is told what to do.
+func HostQueue(host string) string { return "host." + host }
+
+// GuestQueue is where a guest's agent is told what to do.
+func GuestQueue(instance string) string { return "guest." + instance }
+
+// HostPrefix is all of a host's keys.
+func HostPrefix(host string) string { return HostsKey + "/" + host }
+
+// HostAliveKey holds HostStatus for as long as the host's sysmgr lives.
+func HostAliveKey(host string) string { return HostPrefix(host) + "/alive" }
+
+// HostContainerKey holds ContainerStatus, durable, kept by the host's sysmgr.
+func HostContainerKey(host, instance string) string {
+	return HostPrefix(host) + "/containers/" + instance
+}
+
+// GuestPrefix is all of a guest's keys.
+func GuestPrefix(instance string) string { return GuestsKey + "/" + instance }
+
+// GuestStatusKey holds GuestStatus for as long as the agent's session lives.
+func GuestStatusKey(instance string) string { return GuestPrefix(instance) + "/status" }
+
+// RecordKey holds the cluster record of the cluster that the instance belongs to (a lone instance is its own cluster).
+func RecordKey(cluster string) string { return "/clusters/" + cluster + "/record" }
+
+// Kinds of message to nodekeeper.
+const KindKick = "kick" // Kick
+
+// Kick asks nodekeeper to look at an instance now; it would do so anyway, later.
+type Kick struct {
+	Instance string `json:"instance"`
+	Origin   string `json:"origin"` // for the log: "api.create"
+}
+
+// Kinds of message to a sysmgr.
+const (
+	KindEnsure    = "instance.ensure" // EnsureRequest -> EnsureReply
+	KindRemove    = "instance.remove" // RemoveRequest -> nothing
+	KindStop      = "instance.stop"   // InstanceRequest -> nothing
+	KindInventory = "host.inventory"  // nothing -> Inventory
+	KindAccess    = "instance.access" // AccessRequest -> nothing
+)
+
+// EnsureRequest has an instance's container, volume, files and limits be as told, and running. Repeating it changes nothing.
+type EnsureRequest struct {
+	Instance string            `json:"instance"`
+	Image    string            `json:"image"`
+	Address  string            `json:"address"`
+	CPUs     float64           `json:"cpus"`
+	MemoryMB int               `json:"memory_mb"`
+	Access   model.Access      `json:"access"`
+	Guest    GuestConfig       `json:"guest"`
+	Files    map[string][]byte `json:"files"` // private files of the guest by name: ca.pem, server-cert.pem, server-key.pem, agent-cert.pem, agent-key.pem, coord-ca.pem
+}
+
+// EnsureReply says what is there now.
+type EnsureReply struct {
+	Container ContainerStatus `json:"container"`
+}
+
+// RemoveRequest removes what an instance has on the host: container, files, rules, and the volume with its data if Purge.
+type RemoveRequest struct {
+	Instance string        `json:"instance"`
+	Purge    bool          `json:"purge"`
+	Grace    time.Duration `json:"grace"` // for a clean shutdown; 0: kill
+}
+
+// InstanceRequest names an instance.
+type InstanceRequest struct {
+	Instance string        `json:"instance"`
+	Grace    time.Duration `json:"grace"`
+}
+
+// AccessRequest changes who may reach the instance.
+type AccessRequest struct {
+	Instance string       `json:"instance"`
+	Address  string       `json:"address"`
+	Access   model.Access `json:"access"`
+}
+
+// Inventory is all that a host has of this deployment.
+type Inventory struct {
+	Containers []ContainerStatus `json:"containers"`
+	Volumes    []VolumeStatus    `json:"volumes"`
+}
+
+// ContainerStatus is an instance's container as its sysmgr sees it.
+type ContainerStatus struct {
+	Instance string    `json:"instance"`
+	Phase    string    `json:"phase"` // runtime.Phase, or "absent"
+	ExitCode int       `json:"exit_code"`
+	OOM      bool      `json:"oom"`
+	Error    string    `json:"error,omitempty"` // why the last attempt to bring it about failed
+	Created  time.Time `json:"created"`
+	Started  time.Time `json:"started"`
+}
+
+// VolumeStatus is an instance's volume.
+type VolumeStatus struct {
+	Instance string    `json:"instance"`
+	Created  time.Time `json:"created"`
+}
+
+// HostStatus is what a living sysmgr says of its host.
+type HostStatus struct {
+	Host    string    `json:"host"`
+	Version string    `json:"version"`
+	CPUs    float64   `json:"cpus"`
+	RAMMB   int       `json:"ram_mb"`
+	DiskGB  int       `json:"disk_gb"`
+	Engine  string    `json:"engine"` // "docker 20.10.24"; empty while it does not answer
+	Since   time.Time `json:"since"`
+}

@@ -18,21 +18,30 @@ var (
 	ErrExists   = errors.New("metastore: already exists")
 	// ErrConflict means that the row was changed by someone else since it was read: read it again.
 	ErrConflict = errors.New("metastore: changed meanwhile")
+	// ErrReadOnly means that fn tried to write in a View.
+	ErrReadOnly = errors.New("metastore: read-only transaction")
+	// ErrClosed means that the store has been closed.
+	ErrClosed = errors.New("metastore: closed")
+	// ErrNewer means that the data was written by a newer version of the program, and is not touched.
+	ErrNewer = errors.New("metastore: written by a newer version")
 )
 
 // Store is a transactional store. What Update has returned nil for survives a crash of the process and of the machine.
 type Store interface {
 	// Update runs fn in a serializable transaction that is committed when fn returns nil and rolled back otherwise.
-	// fn may be run more than once and must have no other effects.
+	// fn may be run more than once and must have no other effects. It must not call Update of the same store: that waits for ever.
 	Update(ctx context.Context, fn func(Tx) error) error
-	// View runs fn on one consistent snapshot.
+	// View runs fn on one consistent snapshot; writes in it give ErrReadOnly.
 	View(ctx context.Context, fn func(Tx) error) error
 	// Ping says whether the store can be read and written.
 	Ping(ctx context.Context) error
+	// Close waits for the transactions that are under way; whatever comes after it gets ErrClosed.
 	Close() error
 }
 
-// Tx gives the tables, one small interface each. It is good only inside the fn it was given to.
+// Tx gives the tables, one small interface each. It is good only inside the fn it was given to, and for
+// one goroutine at a time. Times are kept to the microsecond and come back in UTC. Deletes of what is not there are no error, except
+// where it is said. An error of one call leaves the transaction usable, so that fn may go on after ErrNotFound or ErrExists.
 type Tx interface {
 	Instances() Instances
 	Events() Events
@@ -47,7 +56,7 @@ type Tx interface {
 type InstanceFilter struct {
 	ProjectID string
 	HostID    string
-	Marker    string // the id of the last instance of the page before; unknown markers give ErrNotFound
+	Marker    string // the id of the last instance of the page before; unknown ones, and those outside the filter, give ErrNotFound
 	Limit     int    // 0: all
 }
 
@@ -69,13 +78,13 @@ type Instances interface {
 // Events are append-only.
 type Events interface {
 	Append(ctx context.Context, e *model.Event) error // sets ID
-	// List gives an instance's events, oldest first, at most limit of the newest.
+	// List gives an instance's events, oldest first, at most limit of the newest (0: all).
 	List(ctx context.Context, instanceID string, limit int) ([]model.Event, error)
 }
 
 // Catalogue holds flavors, datastores and their versions.
 type Catalogue interface {
-	Flavors(ctx context.Context) ([]model.Flavor, error) // by RAM, then id
+	Flavors(ctx context.Context) ([]model.Flavor, error) // by RAM, then id (shorter ids first: 9 before 10)
 	PutFlavor(ctx context.Context, f model.Flavor) error
 	Datastores(ctx context.Context) ([]model.Datastore, error)
 	PutDatastore(ctx context.Context, d model.Datastore) error
@@ -105,12 +114,13 @@ type Identity interface {
 	Accounts() Table[model.Account]
 	Roles() Table[model.Role]
 	Assignments(ctx context.Context, f model.Assignment) ([]model.Assignment, error) // empty fields of f do not filter
-	Assign(ctx context.Context, a model.Assignment) error                            // no error when it is there
+	Assign(ctx context.Context, a model.Assignment) error                            // no error when it is there; ErrNotFound when one of the three is not
 	Unassign(ctx context.Context, a model.Assignment) error                          // ErrNotFound when it is not
 	Tokens() Tokens
 }
 
-// Table is a small set of named things. Deleting a project or account removes its assignments and tokens.
+// Table is a small set of named things, listed by name. Deleting a project or account removes its assignments and tokens, and
+// deleting a role its assignments.
 type Table[T any] interface {
 	Get(ctx context.Context, id string) (T, error)
 	ByName(ctx context.Context, name string) (T, error)
@@ -123,7 +133,7 @@ type Table[T any] interface {
 // Tokens are looked up by hash.
 type Tokens interface {
 	Get(ctx context.Context, hash string) (model.Token, error)
-	Create(ctx context.Context, t model.Token) error
+	Create(ctx context.Context, t model.Token) error // ErrExists; ErrNotFound when its account or project is not there
 	Delete(ctx context.Context, hash string) error
 	DeleteByAccount(ctx context.Context, accountID string) error
 	// DeleteExpired removes the tokens that expired before t and says how many.

@@ -1,0 +1,191 @@
+package metastoretest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/huker/huker/internal/metastore"
+	"github.com/huker/huker/internal/model"
+)
+
+func eventLog(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	var want []model.Event
+	for n := range 10 {
+		// Times run backwards: the order is that of appending.
+		e := model.Event{
+			ProjectID: "p", InstanceID: "i", Time: at(-n), Kind: fmt.Sprintf("k%d", n), Message: "m", RequestID: "req-1",
+		}
+		other := e
+		other.InstanceID = "other"
+		update(t, s, func(tx metastore.Tx) error {
+			return errors.Join(tx.Events().Append(ctx, &e), tx.Events().Append(ctx, &other))
+		})
+		require.Positive(t, e.ID)
+		if n > 0 {
+			require.Greater(t, e.ID, want[n-1].ID)
+		}
+		want = append(want, e)
+	}
+	for limit, from := range map[int]int{0: 0, 1: 9, 3: 7, 10: 0, 99: 0} {
+		got := read(t, s, func(ctx context.Context, tx metastore.Tx) ([]model.Event, error) {
+			return tx.Events().List(ctx, "i", limit)
+		})
+		require.Equal(t, want[from:], got, "limit %d", limit)
+	}
+	require.Empty(t, read(t, s, func(ctx context.Context, tx metastore.Tx) ([]model.Event, error) {
+		return tx.Events().List(ctx, "none", 0)
+	}))
+}
+
+func catalogue(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	flavors := []model.Flavor{ // in the order wanted
+		{ID: "9", Name: "tiny", RAMMB: 256, VCPUs: 0.25},
+		{ID: "2", Name: "small", RAMMB: 512, VCPUs: 0.5},
+		{ID: "10", Name: "small too", RAMMB: 512, VCPUs: 1},
+		{ID: "1", Name: "big", RAMMB: 65536, VCPUs: 32},
+	}
+	stores := []model.Datastore{{ID: "d2", Name: "mariadb"}, {ID: "d1", Name: "mysql", DefaultVersionID: "v1"}}
+	versions := []model.DatastoreVersion{
+		{ID: "v2", DatastoreID: "d1", Name: "8.4.6", Engine: "mysql", Image: "mysql:8.4", Created: at(0)},
+		{ID: "v1", DatastoreID: "d1", Name: "9.7.4", Engine: "mysql", Image: "huker/mysql:9.7", Active: true, Created: at(1)},
+		{ID: "v0", DatastoreID: "d2", Name: "12", Engine: "mysql", Image: "x", Active: true},
+	}
+	check := func() {
+		t.Helper()
+		view(t, s, func(tx metastore.Tx) error {
+			c := tx.Catalogue()
+			fs, err := c.Flavors(ctx)
+			require.NoError(t, err)
+			require.Equal(t, flavors, fs)
+			ds, err := c.Datastores(ctx)
+			require.NoError(t, err)
+			require.ElementsMatch(t, stores, ds)
+			vs, err := c.Versions(ctx)
+			require.NoError(t, err)
+			require.ElementsMatch(t, versions, vs)
+			return nil
+		})
+	}
+	put := func() {
+		t.Helper()
+		update(t, s, func(tx metastore.Tx) error {
+			var err error
+			for n := range flavors { // backwards, to see that the order is not that of writing
+				err = errors.Join(err, tx.Catalogue().PutFlavor(ctx, flavors[len(flavors)-1-n]))
+			}
+			for _, d := range stores {
+				err = errors.Join(err, tx.Catalogue().PutDatastore(ctx, d))
+			}
+			for _, v := range versions {
+				err = errors.Join(err, tx.Catalogue().PutVersion(ctx, v))
+			}
+			return err
+		})
+	}
+	put()
+	check()
+	put() // the same once more
+	check()
+	flavors[0].VCPUs, flavors[1].Name = 0.125, "changed"
+	stores[1].DefaultVersionID = "v2"
+	versions[0].Active, versions[1].Image, versions[2].Created = true, "y", at(9)
+	put()
+	check()
+	for range 2 {
+		update(t, s, func(tx metastore.Tx) error { return tx.Catalogue().DeleteVersion(ctx, "v1") })
+	}
+	versions = append(versions[:1], versions[2])
+	check()
+}
+
+func quotas(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	gives(t, s, metastore.ErrNotFound, func(tx metastore.Tx) error {
+		_, err := tx.Quotas().Get(ctx, "p")
+		return err
+	})
+	for _, q := range []model.Quota{
+		{ProjectID: "p", Instances: -1, RAMMB: 1 << 40, VolumesGB: 3, Backups: 4},
+		{ProjectID: "q"},
+		{ProjectID: "p", Instances: 5},
+		{ProjectID: "p", Instances: 5},
+	} {
+		update(t, s, func(tx metastore.Tx) error { return tx.Quotas().Put(ctx, q) })
+		got := read(t, s, func(ctx context.Context, tx metastore.Tx) (model.Quota, error) {
+			return tx.Quotas().Get(ctx, q.ProjectID)
+		})
+		require.Equal(t, q, got)
+	}
+}
+
+func hosts(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	gives(t, s, metastore.ErrNotFound, func(tx metastore.Tx) error {
+		_, err := tx.Hosts().Get(ctx, "h")
+		return err
+	})
+	all := func() []model.Host {
+		return read(t, s, func(ctx context.Context, tx metastore.Tx) ([]model.Host, error) { return tx.Hosts().List(ctx) })
+	}
+	require.Empty(t, all())
+	a := model.Host{
+		ID: "a", Name: "zeta", Labels: map[string]string{"rack": "1", "päck": `"`}, CPUs: 1.5, RAMMB: 1, DiskGB: 2, Drained: true, Created: at(1),
+	}
+	b := model.Host{ID: "b", Name: "alpha"}
+	for range 2 {
+		update(t, s, func(tx metastore.Tx) error { return errors.Join(tx.Hosts().Put(ctx, a), tx.Hosts().Put(ctx, b)) })
+		require.ElementsMatch(t, []model.Host{b, a}, all())
+	}
+	a.Labels, a.Drained = nil, false
+	update(t, s, func(tx metastore.Tx) error { return tx.Hosts().Put(ctx, a) })
+	got := read(t, s, func(ctx context.Context, tx metastore.Tx) (model.Host, error) { return tx.Hosts().Get(ctx, "a") })
+	require.Equal(t, a, got)
+	for range 2 {
+		update(t, s, func(tx metastore.Tx) error { return tx.Hosts().Delete(ctx, "a") })
+	}
+	require.Equal(t, []model.Host{b}, all())
+}
+
+func secrets(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	fetch := func(owner, name string) ([]byte, error) {
+		var v []byte
+		err := s.View(ctx, func(tx metastore.Tx) (err error) {
+			v, err = tx.Secrets().Get(ctx, owner, name)
+			return err
+		})
+		return v, err
+	}
+	_, err := fetch("o", "n")
+	require.ErrorIs(t, err, metastore.ErrNotFound)
+	every := make([]byte, 256)
+	for n := range every {
+		every[n] = byte(n)
+	}
+	for _, v := range [][]byte{nil, {}, {0}, every, bytes.Repeat(every, 4096), every, every} {
+		update(t, s, func(tx metastore.Tx) error {
+			return errors.Join(tx.Secrets().Put(ctx, "o", "n", v), tx.Secrets().Put(ctx, "o", "n2", []byte("2")),
+				tx.Secrets().Put(ctx, "o2", "n", []byte("3")))
+		})
+		got, err := fetch("o", "n")
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(v, got), "%d bytes came back as %d", len(v), len(got))
+	}
+	for range 2 {
+		update(t, s, func(tx metastore.Tx) error { return tx.Secrets().DeleteOwner(ctx, "o") })
+	}
+	for _, name := range []string{"n", "n2"} {
+		_, err = fetch("o", name)
+		require.ErrorIs(t, err, metastore.ErrNotFound)
+	}
+	got, err := fetch("o2", "n")
+	require.NoError(t, err)
+	require.Equal(t, []byte("3"), got)
+}

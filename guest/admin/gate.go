@@ -1,0 +1,93 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+)
+
+// State is what matters of a server to whoever decides about its gate.
+type State struct {
+	Version        string
+	UUID           string
+	ReadOnly       bool
+	SuperReadOnly  bool
+	Offline        bool
+	PartialRevokes bool
+	BufferPool     int64 // bytes
+}
+
+// Open reports whether clients can come in and write.
+func (s State) Open() bool { return !s.ReadOnly && !s.SuperReadOnly && !s.Offline }
+
+// Locked reports whether clients can neither come in nor write.
+func (s State) Locked() bool { return s.ReadOnly && s.SuperReadOnly && s.Offline }
+
+// State reads the server's state.
+func (s *Server) State(ctx context.Context) (State, error) {
+	var st State
+	err := s.db.QueryRowContext(ctx, `SELECT @@GLOBAL.innodb_version, @@GLOBAL.server_uuid, @@GLOBAL.read_only, @@GLOBAL.super_read_only,
+		@@GLOBAL.offline_mode, @@GLOBAL.partial_revokes, @@GLOBAL.innodb_buffer_pool_size`).
+		Scan(&st.Version, &st.UUID, &st.ReadOnly, &st.SuperReadOnly, &st.Offline, &st.PartialRevokes, &st.BufferPool)
+	return st, translate("read the server's state", err, "")
+}
+
+// Open lets clients in to write, and verifies it. Clients come in last, so that none meets a server that cannot be written to.
+func (s *Server) Open(ctx context.Context) (State, error) {
+	// Names in GRANT would change their meaning, and root's restrictions would not hold, if users could run without partial_revokes.
+	const op = "open the database"
+	if err := s.run(ctx, op, stmt("SET GLOBAL partial_revokes = ON, GLOBAL super_read_only = OFF, GLOBAL read_only = OFF"), stmt("SET GLOBAL offline_mode = OFF")); err != nil {
+		return State{}, err
+	}
+	st, err := s.State(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	if !st.Open() {
+		return st, failf(ErrInternal, "%s: read_only=%v super_read_only=%v offline_mode=%v after it was opened", op, st.ReadOnly, st.SuperReadOnly, st.Offline)
+	}
+	return st, nil
+}
+
+// Lock shuts clients out and stops writes, and verifies it. read_only waits for commits that are under way, so ctx should end.
+func (s *Server) Lock(ctx context.Context) error {
+	const op = "lock the database"
+	if err := s.run(ctx, op, stmt("SET GLOBAL offline_mode = ON"), stmt("SET GLOBAL super_read_only = ON")); err != nil {
+		return err
+	}
+	st, err := s.State(ctx)
+	if err != nil {
+		return err
+	}
+	if !st.Locked() {
+		return failf(ErrInternal, "%s: it is still open", op)
+	}
+	return nil
+}
+
+// Setting is a variable that can change while the server runs.
+type Setting struct {
+	Name  string
+	Value string // as in SET GLOBAL: a number or a word
+}
+
+// Apply sets variables and says which of them can only change with a restart.
+func (s *Server) Apply(ctx context.Context, settings []Setting) (needRestart []string, err error) {
+	for _, v := range settings {
+		_, err := s.db.ExecContext(ctx, "SET GLOBAL "+ident(v.Name)+" = "+settingValue(v.Value))
+		switch {
+		case isNumber(err, erNotDynamic):
+			needRestart = append(needRestart, v.Name)
+		case err != nil:
+			return needRestart, translate(fmt.Sprintf("set %s", v.Name), err, "")
+		}
+	}
+	return needRestart, nil
+}
+
+// settingValue writes a number or a keyword as it is, and anything else as a string.
+func settingValue(v string) string {
+	if numberPattern.MatchString(v) {
+		return v
+	}
+	return quote(v)
+}

@@ -22,8 +22,7 @@ const rootName = "root"
 //   - REPLICATION SLAVE: a foreign replica that acknowledges would count as one that holds the data;
 //   - RELOAD: RESET BINARY LOGS AND GTIDS. Its harmless parts are the FLUSH_* privileges;
 //   - INNODB_REDO_LOG_ENABLE, SHUTDOWN, CLONE_ADMIN, BACKUP_ADMIN, ENCRYPTION_KEY_ADMIN, FILE, CREATE TABLESPACE: the server's files and life;
-//   - SYSTEM_USER: Huker's own accounts have it, which keeps everyone who does not from changing them;
-//   - ROLE_ADMIN: any account can be granted as a role. Who makes a role may grant it without this.
+//   - SYSTEM_USER: Huker's own accounts have it, which keeps everyone who does not from changing them, or from taking them as a role.
 //
 // It is a list of what is given, so that what a newer MySQL invents is not given unseen.
 var rootPrivileges = []string{
@@ -36,7 +35,7 @@ var rootPrivileges = []string{
 // was called before 8.4; both, with ALLOW_NONEXISTENT_DEFINER, let dumps be loaded.
 var rootDynamicPrivileges = []string{
 	"APPLICATION_PASSWORD_ADMIN", "FLUSH_OPTIMIZER_COSTS", "FLUSH_PRIVILEGES", "FLUSH_STATUS", "FLUSH_TABLES",
-	"FLUSH_USER_RESOURCES", "SET_USER_ID", "SET_ANY_DEFINER", "ALLOW_NONEXISTENT_DEFINER", "SHOW_ROUTINE", "XA_RECOVER_ADMIN",
+	"FLUSH_USER_RESOURCES", "ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER", "ALLOW_NONEXISTENT_DEFINER", "SHOW_ROUTINE", "XA_RECOVER_ADMIN",
 }
 
 // rootSystemTables are what root may read in the mysql database. Not the tables of replication: they hold passwords.

@@ -106,7 +106,7 @@ func (s *Server) Exec(argv ...string) ([]byte, error) {
 func (s *Server) SQL(user, password, sql string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "docker", "exec", "-i", "-e", "MYSQL_PWD", s.name, "mysql", "-f", "-N", "-B", "-h", "127.0.0.1", "-u"+user, "--default-character-set=utf8mb4") // #nosec G204 -- a test's own words
+	cmd := exec.CommandContext(ctx, "docker", "exec", "-i", "-e", "MYSQL_PWD", s.name, "mysql", "-N", "-B", "-h", "127.0.0.1", "-u"+user, "--default-character-set=utf8mb4") // #nosec G204 -- a test's own words
 	cmd.Env = append(os.Environ(), "MYSQL_PWD="+password)
 	cmd.Stdin = strings.NewReader(sql)
 	out, err := cmd.CombinedOutput()

@@ -21,7 +21,7 @@ func (t identity) Accounts() metastore.Table[model.Account] {
 }
 
 func (t identity) Roles() metastore.Table[model.Role] { return named[model.Role]{t.tx, roles} }
-func (t identity) Tokens() metastore.Tokens           { return tokens{t.tx} }
+func (t identity) Tokens() metastore.Tokens           { return tokens(t) }
 
 // kind is what sets one table of named things apart from another. It is read-only.
 type kind[T any] struct {

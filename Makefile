@@ -1,0 +1,85 @@
+# The two commands that matter: make up, make test.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+# The version is given below: Go need not ask git, which refuses in a checkout that belongs to somebody else.
+export GOFLAGS := -buildvcs=false $(filter-out -buildvcs=%,$(GOFLAGS))
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CACHE := $(CURDIR)/.cache
+TOOLS := $(CACHE)/bin
+GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+BINARIES := huker huker-guestagent huker-supervisor
+
+# Packages with a test of the whole, which run one after the other; all others run beside each other.
+WHOLE := $(GO) list ./... | { grep '/test/' || true; }
+PARTS := $(GO) list ./... | { grep -v '/test/' || true; }
+GOTEST := $(GO) test -shuffle=on
+# run_tests FLAGS,LIST
+run_tests = pkgs=$$($(2)); if [ -n "$$pkgs" ]; then $(GOTEST) $(1) $$pkgs; fi
+
+.PHONY: help up down build images docker test test-quick test-e2e bench lint tidy-check tools clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: docker images ## install what is missing, build, start Huker with a MySQL database, print how to reach it
+	bin/huker up $(ARGS)
+
+down: build ## stop Huker and its databases; make down ARGS=--purge removes the data too
+	bin/huker down $(ARGS)
+
+build: ## build the programs into bin/
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
+
+images: docker build ## make the container images (nothing to do when they are there)
+	bin/huker image build
+
+docker:
+	@scripts/ensure-docker
+
+test: docker images ## every test, the real ones included, with the race detector
+	@scripts/ensure-test-tools
+	@export HUKER_REQUIRE_DOCKER=1; unset HUKER_NO_DOCKER; status=0; \
+	$(call run_tests,-race -p 2 -timeout 10m,$(PARTS)) || status=$$?; \
+	$(call run_tests,-race -p 1 -timeout 20m,$(WHOLE)) || status=$$?; \
+	exit $$status
+
+test-quick: ## the tests that need no Docker, in under a minute
+	@export HUKER_NO_DOCKER=1; $(call run_tests,-short -timeout 2m,$(PARTS))
+
+test-e2e: docker images ## the tests of the whole only: make test-e2e ARGS='-run TestName -v'
+	@scripts/ensure-test-tools
+	@HUKER_REQUIRE_DOCKER=1 $(GOTEST) -race -p 1 -timeout 20m $(ARGS) ./test/e2e/...
+
+bench: docker images ## every benchmark: make bench ARGS='-bench Create'
+	@scripts/ensure-test-tools bench
+	@HUKER_REQUIRE_DOCKER=1 $(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 60m $(ARGS) ./...
+
+lint: tools tidy-check ## gofmt, go vet, golangci-lint, govulncheck, go mod tidy
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt is needed on:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GOLANGCI_LINT) run ./...
+	scripts/vulncheck $(GOVULNCHECK)
+
+tidy-check: ## fail when go.mod or go.sum is not what go mod tidy makes of them
+	$(GO) mod tidy -diff
+
+tools: $(GOLANGCI_LINT) $(GOVULNCHECK)
+
+# install PACKAGE@VERSION,TARGET: built apart from go.mod, so that a tool's dependencies are not ours.
+install = mkdir -p $(TOOLS) && GOBIN=$(TOOLS)/new CGO_ENABLED=0 $(GO) install $(1) && mv $(TOOLS)/new/$(notdir $(firstword $(subst @, ,$(1)))) $(2)
+
+$(GOLANGCI_LINT):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION),$@)
+
+$(GOVULNCHECK):
+	$(call install,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION),$@)
+
+clean: ## remove what was built here
+	rm -rf bin dist $(CACHE)

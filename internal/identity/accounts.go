@@ -158,8 +158,9 @@ func checkDefaultProject(ctx context.Context, tx metastore.Tx, id string) error 
 	if id == "" {
 		return nil
 	}
-	if _, err := tx.Identity().Projects().Get(ctx, id); err != nil {
-		return fmt.Errorf("default project %q: %w", id, err)
+	_, err := tx.Identity().Projects().Get(ctx, id)
+	if errors.Is(err, metastore.ErrNotFound) {
+		return refuse(ErrInvalid, "the default project %q does not exist", id)
 	}
-	return nil
+	return err
 }

@@ -136,6 +136,9 @@ func (s *Service) Project(ctx context.Context, id string) (model.Project, error)
 
 // ProjectsOf lists the enabled projects on which an account has a role.
 func (s *Service) ProjectsOf(ctx context.Context, accountID string) ([]model.Project, error) {
+	if accountID == "" { // a caller without an account; to the store it would mean all of them
+		return nil, nil
+	}
 	var out []model.Project
 	err := s.store.View(ctx, func(tx metastore.Tx) error {
 		as, err := tx.Identity().Assignments(ctx, model.Assignment{AccountID: accountID})

@@ -87,7 +87,7 @@ func TestParsePHC(t *testing.T) {
 		"one part more":  good + "$",
 		"short salt":     "$argon2id$v=19$m=64,t=1,p=1$AAAA$" + strings.Split(good, "$")[5],
 		"short key":      "$argon2id$v=19$m=64,t=1,p=1$" + strings.Split(good, "$")[4] + "$AAAA",
-		"no salt":        foreignHash,
+		"no key":         foreignHash[:strings.LastIndex(foreignHash, "$")+1],
 		"leading dollar": "x" + good,
 	} {
 		_, err := parsePHC(bad)

@@ -63,14 +63,15 @@ const (
 
 // EnsureRequest has an instance's container, volume, files and limits be as told, and running. Repeating it changes nothing.
 type EnsureRequest struct {
-	Instance string            `json:"instance"`
-	Image    string            `json:"image"`
-	Address  string            `json:"address"`
-	CPUs     float64           `json:"cpus"`
-	MemoryMB int               `json:"memory_mb"`
-	Access   model.Access      `json:"access"`
-	Guest    GuestConfig       `json:"guest"`
-	Files    map[string][]byte `json:"files"` // private files of the guest by name: ca.pem, server-cert.pem, server-key.pem, agent-cert.pem, agent-key.pem, coord-ca.pem
+	Instance   string            `json:"instance"`
+	Generation int64             `json:"generation"` // of the instance's desired state; an older one than was carried out is refused
+	Image      string            `json:"image"`
+	Address    string            `json:"address"`
+	CPUs       float64           `json:"cpus"`
+	MemoryMB   int               `json:"memory_mb"`
+	Access     model.Access      `json:"access"`
+	Guest      GuestConfig       `json:"guest"`
+	Files      map[string][]byte `json:"files"` // private files of the guest by name: ca.pem, server-cert.pem, server-key.pem, agent-cert.pem, agent-key.pem, coord-ca.pem
 }
 
 // EnsureReply says what is there now.
@@ -104,15 +105,28 @@ type Inventory struct {
 	Volumes    []VolumeStatus    `json:"volumes"`
 }
 
+// PhaseAbsent is ContainerStatus.Phase where there is no container.
+const PhaseAbsent = "absent"
+
+// Codes of errors that a sysmgr answers with (bus.CallError.Code), besides the guest's.
+const (
+	CodeNoImage     = "no_image"
+	CodeNoSpace     = "no_space"
+	CodeRemoved     = "removed"     // the instance was removed from this host: it is not made again
+	CodeStale       = "stale"       // a newer generation was carried out already
+	CodeUnavailable = "unavailable" // the container runtime does not answer
+)
+
 // ContainerStatus is an instance's container as its sysmgr sees it.
 type ContainerStatus struct {
-	Instance string    `json:"instance"`
-	Phase    string    `json:"phase"` // runtime.Phase, or "absent"
-	ExitCode int       `json:"exit_code"`
-	OOM      bool      `json:"oom"`
-	Error    string    `json:"error,omitempty"` // why the last attempt to bring it about failed
-	Created  time.Time `json:"created"`
-	Started  time.Time `json:"started"`
+	Instance   string    `json:"instance"`
+	Phase      string    `json:"phase"`      // runtime.Phase, or "absent"
+	Generation int64     `json:"generation"` // of the EnsureRequest that is in effect
+	ExitCode   int       `json:"exit_code"`
+	OOM        bool      `json:"oom"`
+	Error      string    `json:"error,omitempty"` // why the last attempt to bring it about failed
+	Created    time.Time `json:"created"`
+	Started    time.Time `json:"started"`
 }
 
 // VolumeStatus is an instance's volume.

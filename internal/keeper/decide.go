@@ -1,0 +1,162 @@
+package keeper
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/huker/huker/internal/model"
+	"github.com/huker/huker/internal/protocol"
+	"github.com/huker/huker/runtime"
+)
+
+// Observation is all that a decision rests on.
+type Observation struct {
+	Instance  model.Instance
+	Flavor    model.Flavor
+	Version   model.DatastoreVersion
+	HostAlive bool
+	Container *protocol.ContainerStatus // nil: never heard of
+	Guest     *protocol.GuestStatus     // nil: no agent is alive
+	Now       time.Time
+}
+
+// StepKind names a step.
+type StepKind string
+
+// The steps.
+const (
+	StepNone      StepKind = "none"      // everything is as it should be
+	StepPlace     StepKind = "place"     // choose a host and an address
+	StepEnsure    StepKind = "ensure"    // have the host's sysmgr make or change the container
+	StepPrepare   StepKind = "prepare"   // make the first databases and users
+	StepConfigure StepKind = "configure" // give a running mysqld its new size
+	StepRestart   StepKind = "restart"
+	StepSettle    StepKind = "settle" // write down that all is well
+	StepUnwell    StepKind = "unwell" // write down that the database does not serve now
+	StepFault     StepKind = "fault"  // write down what its user must know
+	StepRemove    StepKind = "remove" // take away all that the instance has
+	StepForget    StepKind = "forget" // remove the row
+	StepWait      StepKind = "wait"   // somebody else is at work
+)
+
+// Step is a decision.
+type Step struct {
+	Kind   StepKind
+	Reason string
+}
+
+// agentDeadline is how long a guest may take from its container's start to its agent's first word. A start takes about two
+// seconds; crash recovery of a large database happens after the agent's first word.
+const agentDeadline = 2 * time.Minute
+
+// rule is a row of the table below: the first one that matches decides.
+type rule struct {
+	name  string
+	match func(o *Observation) bool
+	step  func(o *Observation) Step
+}
+
+// rules in order of precedence: deletion before everything, the host before the container, the container before the guest.
+func rules() []rule {
+	return []rule{
+		{"deleted, never placed", func(o *Observation) bool { return o.deleted() && o.Instance.HostID == "" }, always(StepForget)},
+		{"deleted, host away", func(o *Observation) bool { return o.deleted() && !o.HostAlive }, waitForHost},
+		{"deleted", (*Observation).deleted, always(StepRemove)},
+		{"not placed", func(o *Observation) bool { return o.Instance.HostID == "" }, always(StepPlace)},
+		{"host away", func(o *Observation) bool { return !o.HostAlive }, waitForHost},
+		// A smaller mysqld first and its limit after: the other way round the kernel would kill it.
+		{"to shrink", (*Observation).mustShrink, always(StepConfigure)},
+		{"container not as asked", (*Observation).behind, always(StepEnsure)},
+		{"container cannot be brought about", func(o *Observation) bool { return o.Container.Error != "" && !o.running() }, func(o *Observation) Step {
+			return o.fault(o.Container.Error)
+		}},
+		{"container down", func(o *Observation) bool { return !o.running() }, func(o *Observation) Step {
+			return o.unwell("the container is " + o.Container.Phase)
+		}},
+		{"no agent for long", func(o *Observation) bool {
+			return o.Guest == nil && o.Now.Sub(o.Container.Started) > agentDeadline
+		}, func(o *Observation) Step {
+			return o.fault(fmt.Sprintf("the guest agent has not reported for %s", agentDeadline))
+		}},
+		{"no agent", func(o *Observation) bool { return o.Guest == nil }, func(o *Observation) Step {
+			return o.unwell("waiting for the guest agent")
+		}},
+		{"mysqld failed", func(o *Observation) bool { return o.Guest.Mysqld.State == protocol.MysqldFailed }, func(o *Observation) Step {
+			return o.fault(o.Guest.Fault)
+		}},
+		{"restart asked for", (*Observation).mustRestart, always(StepRestart)},
+		{"not serving", func(o *Observation) bool { return o.Guest.Mysqld.State != protocol.MysqldServing }, func(o *Observation) Step {
+			return o.unwell("mysqld is " + o.Guest.Mysqld.State)
+		}},
+		{"first contents", func(o *Observation) bool { return o.Instance.Bootstrap != nil }, always(StepPrepare)},
+		{"size not in effect", func(o *Observation) bool { return o.Guest.ConfigMemMB != o.Flavor.RAMMB }, always(StepConfigure)},
+		{"not written down", (*Observation).unsettled, always(StepSettle)},
+	}
+}
+
+// decide says what to do next. It is pure: the same observation gives the same step.
+func decide(o Observation) Step {
+	for _, r := range rules() {
+		if r.match(&o) {
+			s := r.step(&o)
+			if s.Reason == "" {
+				s.Reason = r.name
+			}
+			return s
+		}
+	}
+	return Step{Kind: StepNone}
+}
+
+func always(kind StepKind) func(*Observation) Step {
+	return func(*Observation) Step { return Step{Kind: kind} }
+}
+
+func waitForHost(o *Observation) Step {
+	if o.deleted() || o.Instance.OperatingStatus != model.OperatingHealthy {
+		return Step{Kind: StepWait, Reason: "host " + o.Instance.HostID + " does not answer"}
+	}
+	return o.unwell("host " + o.Instance.HostID + " does not answer")
+}
+
+func (o *Observation) deleted() bool { return o.Instance.Desired == model.DesiredDeleted }
+
+func (o *Observation) running() bool { return o.Container.Phase == string(runtime.PhaseRunning) }
+
+func (o *Observation) behind() bool {
+	return o.Container == nil || o.Container.Generation < o.Instance.Generation
+}
+
+func (o *Observation) mustShrink() bool {
+	return o.behind() && o.Guest != nil && o.Guest.Mysqld.State == protocol.MysqldServing && o.Guest.ConfigMemMB > o.Flavor.RAMMB
+}
+
+func (o *Observation) mustRestart() bool {
+	return o.Guest.RestartsDone < o.Instance.RestartSerial && o.Guest.Mysqld.State != protocol.MysqldPreparing
+}
+
+func (o *Observation) unsettled() bool {
+	i := &o.Instance
+	drift := i.VolumeUsedBytes - o.Guest.VolumeUsed
+	return i.Status != model.StatusActive || i.OperatingStatus != model.OperatingHealthy || i.Fault != nil ||
+		i.ObservedGeneration < i.Generation || i.ObservedRestart < i.RestartSerial || max(drift, -drift)*100 > i.VolumeUsedBytes
+}
+
+// unwell is written down only for an instance that served: one that is being made or changed is expected not to.
+func (o *Observation) unwell(reason string) Step {
+	if o.Instance.OperatingStatus == model.OperatingHealthy {
+		return Step{Kind: StepUnwell, Reason: reason}
+	}
+	return Step{Kind: StepWait, Reason: reason}
+}
+
+// fault is written down once.
+func (o *Observation) fault(reason string) Step {
+	if reason == "" {
+		reason = "the database does not start; see its error log"
+	}
+	if f := o.Instance.Fault; f != nil && f.Message == reason && o.Instance.Status == model.StatusError {
+		return Step{Kind: StepWait, Reason: reason}
+	}
+	return Step{Kind: StepFault, Reason: reason}
+}

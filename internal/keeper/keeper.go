@@ -1,0 +1,255 @@
+// Package keeper is nodekeeper, the central manager: it places instances and brings what is into line with what was
+// asked for.
+//
+// It is level-triggered. For each instance one loop observes (the row in metadata, what sysmgr and the guest say in coordination),
+// decides (a pure function, decide) and takes one step; every step may be repeated. So it may die anywhere and be started again, and
+// messages may come twice or never. It owns placement and the seen half of an instance's row. It must not know how a
+// container is run (sysmgr) or how MySQL is spoken to (guest).
+package keeper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/huker/huker/internal/bus"
+	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/metastore"
+	"github.com/huker/huker/internal/protocol"
+)
+
+// leaderKey is held by the nodekeeper that acts.
+const leaderKey = "/keeper/leader"
+
+// Certificates makes the private files of guests.
+type Certificates interface {
+	// Principal makes a client certificate for the coordination engine; ca is what the client verifies the engine with.
+	Principal(name string) (ca, cert, key []byte, err error)
+	// Database makes an instance's own CA and a server certificate for its addresses.
+	Database(instance string, addresses []string) (ca, caKey, cert, key []byte, err error)
+}
+
+// Addresses gives out addresses for databases.
+type Addresses interface {
+	// Next gives a free address of a host, given those in use.
+	Next(host string, used []string) (string, error)
+}
+
+// Config of a nodekeeper.
+type Config struct {
+	Deployment string
+	Endpoints  []string // where guests reach the coordination engine
+	Agent      string   // the name of the agent's binary for new guests
+	// Resync is how often every instance is looked at even when nothing was heard. Default 10 s.
+	Resync time.Duration
+	// SessionTTL is after how long another nodekeeper takes over from a dead one. Default 5 s.
+	SessionTTL time.Duration
+	// Workers bounds how many instances are worked on at once. Default 32.
+	Workers int
+	// OrphanGrace is how old a thing that no instance owns must be to be removed. Default 5 min.
+	OrphanGrace time.Duration
+}
+
+// Engines are what a nodekeeper works with.
+type Engines struct {
+	Store     metastore.Store
+	Coord     coord.Store
+	Bus       bus.Bus
+	Keys      coord.Gatekeeper
+	Queues    bus.Gatekeeper
+	Certs     Certificates
+	Addresses Addresses
+}
+
+// Keeper is a nodekeeper.
+type Keeper struct {
+	cfg   Config
+	e     Engines
+	view  *view
+	queue *queue
+	log   *slog.Logger
+	now   func() time.Time
+}
+
+// New checks the configuration.
+func New(cfg Config, e Engines, log *slog.Logger) (*Keeper, error) {
+	if cfg.Deployment == "" || len(cfg.Endpoints) == 0 || cfg.Agent == "" {
+		return nil, errors.New("keeper: deployment, endpoints and agent must be set")
+	}
+	if cfg.Resync == 0 {
+		cfg.Resync = 10 * time.Second
+	}
+	if cfg.SessionTTL == 0 {
+		cfg.SessionTTL = 5 * time.Second
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 32
+	}
+	if cfg.OrphanGrace == 0 {
+		cfg.OrphanGrace = 5 * time.Minute
+	}
+	return &Keeper{cfg: cfg, e: e, queue: newQueue(), log: log, now: time.Now}, nil
+}
+
+// Run stands for election and, while elected, keeps everything in line, until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := k.term(ctx); err != nil && ctx.Err() == nil {
+			k.log.Warn("term ended; standing again", "op", "elect", "error", err)
+			pause(ctx, time.Second)
+		}
+	}
+	return nil
+}
+
+// term is one session: from candidate to the loss of leadership.
+func (k *Keeper) term(ctx context.Context) error {
+	session, err := k.e.Coord.NewSession(ctx, k.cfg.SessionTTL)
+	if err != nil {
+		return fmt.Errorf("opening a session: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		_ = session.Close(ctx)
+	}()
+	host, _ := os.Hostname()
+	leadership, err := coord.Elect(ctx, k.e.Coord, session, leaderKey, []byte(host))
+	if err != nil {
+		return fmt.Errorf("standing for election: %w", err)
+	}
+	k.log.Info("leading", "op", "elect", "token", leadership.Token)
+	return k.lead(leadership.Context)
+}
+
+// lead works until ctx, the leadership, ends.
+func (k *Keeper) lead(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	k.view = newView(k.queue.add)
+	var wg sync.WaitGroup
+	part := func(name string, run func(context.Context) error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", name, err))
+			}
+		}()
+	}
+	synced := make(chan struct{})
+	part("watching", func(ctx context.Context) error { return k.view.follow(ctx, k.e.Coord, synced) })
+	select {
+	case <-synced: // decide nothing on an empty view
+	case <-ctx.Done():
+	}
+	part("listening", func(ctx context.Context) error {
+		return k.e.Bus.Serve(ctx, protocol.KeeperQueue, 4, k.kicked)
+	})
+	part("resync", k.resync)
+	part("orphans", k.sweep)
+	for range k.cfg.Workers {
+		part("working", k.work)
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// kicked takes a hint that an instance is worth looking at.
+func (k *Keeper) kicked(_ context.Context, m bus.Message) ([]byte, error) {
+	var kick protocol.Kick
+	if m.Kind != protocol.KindKick || json.Unmarshal(m.Body, &kick) != nil || kick.Instance == "" {
+		return nil, fmt.Errorf("%w: not a kick", bus.ErrRejected)
+	}
+	k.queue.add(kick.Instance)
+	return nil, nil
+}
+
+// resync looks at every instance, whatever was heard of it.
+func (k *Keeper) resync(ctx context.Context) error {
+	tick := time.NewTicker(k.cfg.Resync)
+	defer tick.Stop()
+	for {
+		var ids []string
+		err := k.e.Store.View(ctx, func(tx metastore.Tx) error {
+			ids = ids[:0]
+			all, err := tx.Instances().List(ctx, metastore.InstanceFilter{})
+			for i := range all {
+				ids = append(ids, all[i].ID)
+			}
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			k.log.Error("listing the instances", "op", "resync", "error", err)
+		}
+		for _, id := range ids {
+			k.queue.add(id)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// work takes instances off the queue.
+func (k *Keeper) work(ctx context.Context) error {
+	for {
+		id, ok := k.queue.take(ctx)
+		if !ok {
+			return nil
+		}
+		err := k.reconcile(ctx, id)
+		if err != nil && ctx.Err() == nil {
+			after := k.queue.failed(id)
+			k.log.Warn("reconciling; trying again", "op", "reconcile", "instance", id, "after", after, "error", err)
+		} else {
+			k.queue.done(id)
+		}
+	}
+}
+
+// maxSteps bounds one turn, so that a decision that changes nothing cannot spin.
+const maxSteps = 16
+
+// reconcile takes steps for one instance until there is nothing to do but wait.
+func (k *Keeper) reconcile(ctx context.Context, id string) error {
+	for range maxSteps {
+		o, err := k.observe(ctx, id)
+		if errors.Is(err, metastore.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s := decide(o)
+		if s.Kind == StepNone {
+			return nil
+		}
+		k.log.Debug("step", "op", "reconcile", "instance", id, "step", s.Kind, "reason", s.Reason)
+		again, err := k.act(ctx, o, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Kind, err)
+		}
+		if !again {
+			return nil
+		}
+	}
+	return errors.New("too many steps in one turn")
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,187 @@
+package keeper
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/protocol"
+)
+
+// view is what coordination says of hosts, containers and guests, kept up by watches.
+type view struct {
+	wake func(instance string)
+
+	mu         sync.RWMutex
+	hosts      map[string]protocol.HostStatus
+	containers map[string]map[string]protocol.ContainerStatus // host -> instance
+	guests     map[string]protocol.GuestStatus
+}
+
+func newView(wake func(string)) *view {
+	return &view{
+		wake: wake, hosts: map[string]protocol.HostStatus{}, containers: map[string]map[string]protocol.ContainerStatus{},
+		guests: map[string]protocol.GuestStatus{},
+	}
+}
+
+// follow keeps the view until ctx ends; synced is closed when it is complete for the first time.
+func (v *view) follow(ctx context.Context, s coord.Store, synced chan<- struct{}) error {
+	hosts, err := s.Watch(ctx, protocol.HostsKey)
+	if err != nil {
+		return fmt.Errorf("watching hosts: %w", err)
+	}
+	guests, err := s.Watch(ctx, protocol.GuestsKey)
+	if err != nil {
+		return fmt.Errorf("watching guests: %w", err)
+	}
+	for _, prefix := range []string{protocol.HostsKey, protocol.GuestsKey} {
+		if err := v.load(ctx, s, prefix); err != nil {
+			return err
+		}
+	}
+	close(synced)
+	for {
+		var e coord.Event
+		var ok bool
+		prefix := protocol.HostsKey
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok = <-hosts:
+		case e, ok = <-guests:
+			prefix = protocol.GuestsKey
+		}
+		switch {
+		case !ok && ctx.Err() != nil:
+			return nil
+		case !ok:
+			return fmt.Errorf("the watch of %s ended", prefix)
+		case e.Resync:
+			if err := v.load(ctx, s, prefix); err != nil {
+				return err
+			}
+		default:
+			v.apply(e)
+		}
+	}
+}
+
+// load reads everything below prefix and forgets what is gone.
+func (v *view) load(ctx context.Context, s coord.Store, prefix string) error {
+	entries, err := s.List(ctx, prefix)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", prefix, err)
+	}
+	v.mu.Lock()
+	if prefix == protocol.HostsKey {
+		clear(v.hosts)
+		clear(v.containers)
+	} else {
+		clear(v.guests)
+	}
+	v.mu.Unlock()
+	for i := range entries {
+		v.apply(coord.Event{Key: entries[i].Key, Entry: &entries[i]})
+	}
+	return nil
+}
+
+// apply takes one change in, and wakes the instances it concerns.
+func (v *view) apply(e coord.Event) {
+	parts := strings.Split(strings.TrimPrefix(e.Key, "/"), "/")
+	switch {
+	case len(parts) == 3 && parts[0] == "hosts" && parts[2] == "alive":
+		v.applyHost(parts[1], e.Entry)
+	case len(parts) == 4 && parts[0] == "hosts" && parts[2] == "containers":
+		v.applyContainer(parts[1], parts[3], e.Entry)
+	case len(parts) == 3 && parts[0] == "guests" && parts[2] == "status":
+		v.applyGuest(parts[1], e.Entry)
+	}
+}
+
+func (v *view) applyHost(host string, e *coord.Entry) {
+	v.mu.Lock()
+	var status protocol.HostStatus
+	if e == nil || json.Unmarshal(e.Value, &status) != nil {
+		delete(v.hosts, host)
+	} else {
+		v.hosts[host] = status
+	}
+	var ids []string
+	for id := range v.containers[host] {
+		ids = append(ids, id)
+	}
+	v.mu.Unlock()
+	for _, id := range ids {
+		v.wake(id)
+	}
+}
+
+func (v *view) applyContainer(host, instance string, e *coord.Entry) {
+	v.mu.Lock()
+	var status protocol.ContainerStatus
+	if e == nil || json.Unmarshal(e.Value, &status) != nil {
+		delete(v.containers[host], instance)
+	} else {
+		if v.containers[host] == nil {
+			v.containers[host] = map[string]protocol.ContainerStatus{}
+		}
+		v.containers[host][instance] = status
+	}
+	v.mu.Unlock()
+	v.wake(instance)
+}
+
+func (v *view) applyGuest(instance string, e *coord.Entry) {
+	v.mu.Lock()
+	var status protocol.GuestStatus
+	if e == nil || json.Unmarshal(e.Value, &status) != nil {
+		delete(v.guests, instance)
+	} else {
+		v.guests[instance] = status
+	}
+	v.mu.Unlock()
+	v.wake(instance)
+}
+
+// setContainer and setGuest take in what a reply said, ahead of the watch.
+func (v *view) setContainer(host string, s protocol.ContainerStatus) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.containers[host] == nil {
+		v.containers[host] = map[string]protocol.ContainerStatus{}
+	}
+	v.containers[host][s.Instance] = s
+}
+
+func (v *view) setGuest(s protocol.GuestStatus) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.guests[s.Instance] = s
+}
+
+func (v *view) fill(o *Observation) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, o.HostAlive = v.hosts[o.Instance.HostID]
+	if c, ok := v.containers[o.Instance.HostID][o.Instance.ID]; ok {
+		o.Container = &c
+	}
+	if g, ok := v.guests[o.Instance.ID]; ok {
+		o.Guest = &g
+	}
+}
+
+func (v *view) alive() map[string]protocol.HostStatus {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	hosts := make(map[string]protocol.HostStatus, len(v.hosts))
+	for id, h := range v.hosts {
+		hosts[id] = h
+	}
+	return hosts
+}

@@ -1,0 +1,140 @@
+// Package sysmgr is the container runtime manager of one Docker host: it has each instance's container, volume,
+// private files, limits and firewall rules be as nodekeeper told it, and keeps them so, also while nodekeeper is away.
+//
+// It owns everything of Huker's on its host. It must not know why an instance is wanted, nor touch metadata.
+package sysmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/huker/huker/internal/bus"
+	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/network"
+	"github.com/huker/huker/runtime"
+)
+
+// Engine is what a host needs of its container runtime.
+type Engine interface {
+	runtime.Runtime
+	runtime.Volumes
+	runtime.Limiter
+}
+
+// Firewall says who may reach the databases of this host. Set replaces everything, in one step.
+type Firewall interface {
+	Set(ctx context.Context, access []network.Access) error
+}
+
+// Config of a host's sysmgr.
+type Config struct {
+	Host       string // the host's id, [a-z0-9-]+
+	Deployment string // the name that everything carries
+	Version    string
+	GuestsDir  string // on the host; one folder an instance, 0700
+	BinDir     string // on the host; the guests' programs
+	Network    string // the runtime's network for databases
+	UID, GID   int    // of mysqld in the images
+	// Resync is how often everything is compared even when nothing was heard. Default 10 s.
+	Resync time.Duration
+	// SessionTTL is after how long a dead sysmgr is noticed. Default 3 s.
+	SessionTTL time.Duration
+}
+
+// Host is a running sysmgr.
+type Host struct {
+	cfg      Config
+	engine   Engine
+	firewall Firewall
+	store    coord.Store
+	bus      bus.Bus
+	capacity Capacity
+	log      *slog.Logger
+
+	locks locks
+
+	mu        sync.Mutex
+	published map[string]string // instance -> what its key in coordination was last set to
+	restarts  map[string]*backoff
+	access    map[string]network.Access
+}
+
+// Capacity is what the host has to give.
+type Capacity struct {
+	CPUs   float64
+	RAMMB  int
+	DiskGB int
+	Engine string
+}
+
+// New checks the configuration. Nothing is touched before Run.
+func New(cfg Config, e Engine, f Firewall, s coord.Store, b bus.Bus, c Capacity, log *slog.Logger) (*Host, error) {
+	if cfg.Host == "" || cfg.Deployment == "" || cfg.GuestsDir == "" || cfg.BinDir == "" || cfg.Network == "" {
+		return nil, errors.New("sysmgr: host, deployment, guests directory, bin directory and network must be set")
+	}
+	if !filepath.IsAbs(cfg.GuestsDir) || !filepath.IsAbs(cfg.BinDir) {
+		return nil, fmt.Errorf("sysmgr: %q and %q must be absolute: containers mount them", cfg.GuestsDir, cfg.BinDir)
+	}
+	if cfg.Resync == 0 {
+		cfg.Resync = 10 * time.Second
+	}
+	if cfg.SessionTTL == 0 {
+		cfg.SessionTTL = 3 * time.Second
+	}
+	return &Host{
+		cfg: cfg, engine: e, firewall: f, store: s, bus: b, capacity: c, log: log.With("host", cfg.Host),
+		locks: locks{m: map[string]*sync.Mutex{}}, published: map[string]string{}, restarts: map[string]*backoff{},
+		access: map[string]network.Access{},
+	}, nil
+}
+
+// Run works until ctx ends. Containers are left as they are.
+func (h *Host) Run(ctx context.Context) error {
+	if err := os.MkdirAll(h.cfg.GuestsDir, 0o700); err != nil {
+		return fmt.Errorf("making the guests' directory: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	part := func(name string, run func(context.Context) error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("sysmgr %s: %w", name, err))
+			}
+		}()
+	}
+	part("watching containers", h.watch)
+	part("serving", h.serve)
+	part("announcing", h.announce)
+	wg.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// locks gives one mutex an instance, so that steps on the same one never overlap.
+type locks struct {
+	mu sync.Mutex
+	m  map[string]*sync.Mutex
+}
+
+func (l *locks) lock(key string) (unlock func()) {
+	l.mu.Lock()
+	m := l.m[key]
+	if m == nil {
+		m = &sync.Mutex{}
+		l.m[key] = m
+	}
+	l.mu.Unlock()
+	m.Lock()
+	return m.Unlock
+}

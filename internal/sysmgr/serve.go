@@ -1,0 +1,98 @@
+package sysmgr
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/huker/huker/internal/bus"
+	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/protocol"
+)
+
+// serveConcurrency bounds how many instances are worked on at once: the host's disk is the bottleneck.
+const serveConcurrency = 8
+
+// serve carries out nodekeeper's requests.
+func (h *Host) serve(ctx context.Context) error {
+	return h.bus.Serve(ctx, protocol.HostQueue(h.cfg.Host), serveConcurrency, h.handle)
+}
+
+func (h *Host) handle(ctx context.Context, m bus.Message) ([]byte, error) {
+	switch m.Kind {
+	case protocol.KindEnsure:
+		return answer(ctx, m, h.ensure)
+	case protocol.KindRemove:
+		return answer(ctx, m, func(ctx context.Context, r protocol.RemoveRequest) (struct{}, error) {
+			return struct{}{}, h.remove(ctx, r)
+		})
+	case protocol.KindInventory:
+		return answer(ctx, m, func(ctx context.Context, _ struct{}) (protocol.Inventory, error) { return h.inventory(ctx) })
+	}
+	return nil, fmt.Errorf("%w: unknown kind %q", bus.ErrRejected, m.Kind)
+}
+
+func answer[Q, A any](ctx context.Context, m bus.Message, do func(context.Context, Q) (A, error)) ([]byte, error) {
+	var q Q
+	if len(m.Body) > 0 {
+		if err := json.Unmarshal(m.Body, &q); err != nil {
+			return nil, coded(protocol.CodeInvalid, "reading a %s: %w", m.Kind, err)
+		}
+	}
+	a, err := do(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(a)
+}
+
+// announce keeps the host's key alive in coordination, with a new session whenever one is lost.
+func (h *Host) announce(ctx context.Context) error {
+	status, err := json.Marshal(protocol.HostStatus{
+		Host: h.cfg.Host, Version: h.cfg.Version, CPUs: h.capacity.CPUs, RAMMB: h.capacity.RAMMB, DiskGB: h.capacity.DiskGB,
+		Engine: h.capacity.Engine, Since: time.Now().UTC(),
+	})
+	if err != nil {
+		return fmt.Errorf("encoding the host's status: %w", err)
+	}
+	for ctx.Err() == nil {
+		if err := h.session(ctx, status); err != nil && ctx.Err() == nil {
+			h.log.Warn("announcing the host; trying again", "op", "announce", "error", err)
+			wait(ctx, time.Second)
+		}
+	}
+	return nil
+}
+
+// session holds one session until it or ctx ends.
+func (h *Host) session(ctx context.Context, status []byte) error {
+	s, err := h.store.NewSession(ctx, h.cfg.SessionTTL)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		_ = s.Close(ctx)
+	}()
+	if err := h.store.Apply(ctx, coord.Put(protocol.HostAliveKey(h.cfg.Host), status, s)); err != nil {
+		return err
+	}
+	select {
+	case <-s.Done():
+		return coord.ErrSessionLost
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// wait pauses for d or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

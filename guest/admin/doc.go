@@ -10,7 +10,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -80,12 +79,15 @@ func Dial(l Login, n int) (*sql.DB, error) {
 
 type discard struct{}
 
-func (discard) Print(v ...any) { slog.Debug("mysql driver", "said", fmt.Sprint(v...)) }
+func (discard) Print(...any) {}
 
 // Denied reports whether err means that the server did not accept the account: unknown, wrong password, or locked.
 func Denied(err error) bool {
 	return isNumber(err, erAccessDenied, erAccountLocked, erMustChangePassword)
 }
+
+// Absent reports whether err means that no server answered, or that it went away meanwhile.
+func Absent(err error) bool { return lost(err) || errors.Is(err, ErrNotReady) }
 
 // Ping waits until the server answers.
 func (s *Server) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }

@@ -2,7 +2,10 @@ package admin
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"time"
 )
 
 // State is what matters of a server to whoever decides about its gate.
@@ -82,6 +85,28 @@ func (s *Server) Apply(ctx context.Context, settings []Setting) (needRestart []s
 		}
 	}
 	return needRestart, nil
+}
+
+// Resized waits until the buffer pool has its new size: memory that is to be taken away must be free by then.
+func (s *Server) Resized(ctx context.Context) error {
+	const op = "resize the buffer pool"
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var name, code string
+		err := s.db.QueryRowContext(ctx, "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_resize_status_code'").Scan(&name, &code)
+		switch {
+		case errors.Is(err, sql.ErrNoRows), err == nil && code == "0": // no such status before 8.0.31
+			return nil
+		case err != nil:
+			return translate(op, err, "")
+		}
+		select {
+		case <-ctx.Done():
+			return translate(op, ctx.Err(), "")
+		case <-tick.C:
+		}
+	}
 }
 
 // settingValue writes a number or a keyword as it is, and anything else as a string.

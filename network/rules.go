@@ -1,0 +1,100 @@
+package network
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Port is where every database listens.
+const Port = 3306
+
+// Access is who may reach one database, from anywhere but its own host, which always may.
+type Access struct {
+	Address      string   // IPv4, in the subnet
+	Public       bool     // false: only private addresses may
+	AllowedCIDRs []string // empty: everyone (that Public lets in)
+}
+
+// ErrInvalid means that a rule cannot be made from what was given.
+var ErrInvalid = errors.New("network: invalid access rule")
+
+// private are the ranges that an instance which is not public answers to (RFC 1918).
+func private() []string { return []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"} }
+
+// ChainName is the chain of a deployment; iptables allows 28 characters.
+func ChainName(deployment string) string {
+	sum := sha256.Sum256([]byte(deployment))
+	return "HUKER-" + strings.ToUpper(hex.EncodeToString(sum[:5]))
+}
+
+// Render gives what iptables-restore --noflush is to read: it replaces the chain's rules in one step. bridge is the databases'
+// interface; traffic to it that no rule allows is dropped, traffic of anything else is not judged.
+func Render(chain, bridge string, access []Access) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*filter\n:%s - [0:0]\n", chain)
+	rule := func(format string, args ...any) { fmt.Fprintf(&b, "-A %s %s\n", chain, fmt.Sprintf(format, args...)) }
+	// Answers to what a database or a client began, in either direction.
+	rule("-i %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", bridge)
+	rule("-o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", bridge)
+	for _, a := range access {
+		sources, err := a.sources()
+		if err != nil {
+			return "", err
+		}
+		for _, s := range sources {
+			rule("-s %s -d %s/32 -o %s -p tcp -m tcp --dport %d -j ACCEPT", s, a.Address, bridge, Port)
+		}
+	}
+	rule("-o %s -j DROP", bridge)
+	// What a database begins goes to other databases and to the host, which is not forwarded; nothing else.
+	rule("-i %s -j DROP", bridge)
+	b.WriteString("COMMIT\n")
+	return b.String(), nil
+}
+
+// sources lists the ranges that may reach a.
+func (a Access) sources() ([]string, error) {
+	if ip, err := netip.ParseAddr(a.Address); err != nil || !ip.Is4() {
+		return nil, fmt.Errorf("%w: address %q is not IPv4", ErrInvalid, a.Address)
+	}
+	allowed := a.AllowedCIDRs
+	if len(allowed) == 0 {
+		allowed = []string{"0.0.0.0/0"}
+	}
+	var out []string
+	for _, c := range allowed {
+		p, err := netip.ParsePrefix(c)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %q is not a CIDR", ErrInvalid, c)
+		}
+		if !p.Addr().Is4() {
+			continue // no IPv6 client can reach an IPv4 address
+		}
+		p = p.Masked()
+		if a.Public {
+			out = append(out, p.String())
+			continue
+		}
+		for _, r := range private() {
+			if both, ok := intersect(p, netip.MustParsePrefix(r)); ok {
+				out = append(out, both.String())
+			}
+		}
+	}
+	return out, nil
+}
+
+// intersect gives the smaller of two overlapping prefixes: one always contains the other.
+func intersect(a, b netip.Prefix) (netip.Prefix, bool) {
+	switch {
+	case !a.Overlaps(b):
+		return netip.Prefix{}, false
+	case a.Bits() >= b.Bits():
+		return a, true
+	}
+	return b, true
+}

@@ -1,0 +1,71 @@
+package network_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/huker/huker/network"
+)
+
+func TestRender(t *testing.T) {
+	t.Parallel()
+	got, err := network.Render("HUKER-X", "hk-1", []network.Access{
+		{Address: "10.88.0.10", Public: true},
+		{Address: "10.88.0.11", Public: true, AllowedCIDRs: []string{"203.0.113.7/24", "2001:db8::/32"}},
+		{Address: "10.88.0.12", AllowedCIDRs: []string{"10.1.0.0/16", "8.8.8.0/24"}},
+		{Address: "10.88.0.13"},
+	})
+	require.NoError(t, err)
+	require.Equal(t, `*filter
+:HUKER-X - [0:0]
+-A HUKER-X -i hk-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A HUKER-X -o hk-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A HUKER-X -s 0.0.0.0/0 -d 10.88.0.10/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -s 203.0.113.0/24 -d 10.88.0.11/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -s 10.1.0.0/16 -d 10.88.0.12/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -s 10.0.0.0/8 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -s 172.16.0.0/12 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -s 192.168.0.0/16 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -o hk-1 -j DROP
+-A HUKER-X -i hk-1 -j DROP
+COMMIT
+`, got)
+}
+
+func TestRenderRefusesWhatIsNoAddress(t *testing.T) {
+	t.Parallel()
+	for _, a := range []network.Access{
+		{Address: "10.88.0.10\n-A INPUT -j DROP", Public: true},
+		{Address: "::1", Public: true},
+		{Address: "10.88.0.10", Public: true, AllowedCIDRs: []string{"everyone"}},
+	} {
+		_, err := network.Render("HUKER-X", "hk-1", []network.Access{a})
+		require.ErrorIs(t, err, network.ErrInvalid, "%+v", a)
+	}
+}
+
+func TestNext(t *testing.T) {
+	t.Parallel()
+	first, err := network.Next("10.88.0.0/24", nil)
+	require.NoError(t, err)
+	require.Equal(t, "10.88.0.10", first)
+
+	var used []string
+	for {
+		a, err := network.Next("10.88.0.0/28", used)
+		if err != nil {
+			require.ErrorIs(t, err, network.ErrExhausted)
+			break
+		}
+		require.NotContains(t, used, a)
+		used = append(used, a)
+	}
+	require.Equal(t, []string{"10.88.0.10", "10.88.0.11", "10.88.0.12", "10.88.0.13", "10.88.0.14"}, used)
+}
+
+func TestChainNameFits(t *testing.T) {
+	t.Parallel()
+	require.LessOrEqual(t, len(network.ChainName("a deployment with a very long name indeed")), 28)
+	require.NotEqual(t, network.ChainName("a"), network.ChainName("b"))
+}

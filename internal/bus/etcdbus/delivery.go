@@ -163,18 +163,16 @@ func (d *delivery) reply(body []byte, failure error) (int64, error) {
 		return 0, err
 	}
 	for {
+		var revision int64
 		hang, err := d.bus.leases.covering(d.settling, replyLife)
 		if err == nil {
-			var revision int64
-			if revision, err = d.finish("reply", clientv3.OpPut(d.key(kindReply), stored, clientv3.WithLease(hang))); err == nil {
-				return revision, nil
-			}
+			revision, err = d.finish("reply", clientv3.OpPut(d.key(kindReply), stored, clientv3.WithLease(hang)))
 		}
 		switch {
 		case errors.Is(err, coord.ErrSessionLost):
 			d.bus.leases.forget() // the lease, not the session: that one would have ended settling
-		case !errors.Is(err, coord.ErrUnavailable):
-			return 0, err
+		case !errors.Is(err, coord.ErrUnavailable): // nil as well
+			return revision, err
 		}
 		if !pause(d.settling, 50*time.Millisecond) {
 			return 0, err

@@ -54,6 +54,7 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 
 // expected are warnings about what is so on purpose.
 var expected = map[string]bool{
+	"failed to apply request": true, // a condition or a right was missing: the client is told
 	"scheme is http or unix while key and cert files are present; ignoring key and cert files":           true,
 	"scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL": true,
 	"request auth revision is less than current node auth revision":                                      true, // the client repeats it

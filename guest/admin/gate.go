@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -17,6 +19,7 @@ type State struct {
 	Offline        bool
 	PartialRevokes bool
 	BufferPool     int64 // bytes
+	Granule        int64 // bytes: what the buffer pool grows and shrinks by
 }
 
 // Open reports whether clients can come in and write.
@@ -29,8 +32,9 @@ func (s State) Locked() bool { return s.ReadOnly && s.SuperReadOnly && s.Offline
 func (s *Server) State(ctx context.Context) (State, error) {
 	var st State
 	err := s.db.QueryRowContext(ctx, `SELECT @@GLOBAL.innodb_version, @@GLOBAL.server_uuid, @@GLOBAL.read_only, @@GLOBAL.super_read_only,
-		@@GLOBAL.offline_mode, @@GLOBAL.partial_revokes, @@GLOBAL.innodb_buffer_pool_size`).
-		Scan(&st.Version, &st.UUID, &st.ReadOnly, &st.SuperReadOnly, &st.Offline, &st.PartialRevokes, &st.BufferPool)
+		@@GLOBAL.offline_mode, @@GLOBAL.partial_revokes, @@GLOBAL.innodb_buffer_pool_size,
+		@@GLOBAL.innodb_buffer_pool_chunk_size * @@GLOBAL.innodb_buffer_pool_instances`).
+		Scan(&st.Version, &st.UUID, &st.ReadOnly, &st.SuperReadOnly, &st.Offline, &st.PartialRevokes, &st.BufferPool, &st.Granule)
 	return st, translate("read the server's state", err, "")
 }
 
@@ -67,21 +71,15 @@ func (s *Server) Lock(ctx context.Context) error {
 	return nil
 }
 
-// Setting is a variable that can change while the server runs.
-type Setting struct {
-	Name  string
-	Value string // as in SET GLOBAL: a number or a word
-}
-
 // Apply sets variables and says which of them can only change with a restart.
-func (s *Server) Apply(ctx context.Context, settings []Setting) (needRestart []string, err error) {
-	for _, v := range settings {
-		_, err := s.db.ExecContext(ctx, "SET GLOBAL "+ident(v.Name)+" = "+settingValue(v.Value))
+func (s *Server) Apply(ctx context.Context, settings map[string]string) (needRestart []string, err error) {
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		_, err := s.db.ExecContext(ctx, "SET GLOBAL "+ident(name)+" = "+settingValue(settings[name]))
 		switch {
 		case isNumber(err, erNotDynamic):
-			needRestart = append(needRestart, v.Name)
+			needRestart = append(needRestart, name)
 		case err != nil:
-			return needRestart, translate(fmt.Sprintf("set %s", v.Name), err, "")
+			return needRestart, translate(fmt.Sprintf("set %s", name), err, "")
 		}
 	}
 	return needRestart, nil

@@ -36,11 +36,13 @@ type Config struct {
 	VolumeDir  string // the data volume
 	Logs       admin.Logs
 	Supervisor Supervisor
-	// Settings are the variables that follow from a size and can change while mysqld runs.
-	Settings func(protocol.ConfigureRequest) ([]admin.Setting, error)
-	Store    coord.Store
-	Bus      bus.Bus
-	Log      *slog.Logger
+	// Settings are the variables that follow from a size and can change while mysqld runs, whose buffer pool moves in steps of
+	// granule bytes.
+	Settings func(size protocol.ConfigureRequest, granule int64) (map[string]string, error)
+	// Store and Bus are nil when it is not even known how to reach them. The database is given its role all the same.
+	Store coord.Store
+	Bus   bus.Bus
+	Log   *slog.Logger
 }
 
 // Times. Each is a constant because none needs to differ between guests.
@@ -84,8 +86,8 @@ func New(cfg Config) (*Agent, error) {
 		return nil, errors.New("agent: the guest's configuration names no instance")
 	case cfg.Socket == "" || cfg.StateDir == "" || cfg.VolumeDir == "":
 		return nil, errors.New("agent: socket, state directory and volume are needed")
-	case cfg.Supervisor == nil || cfg.Settings == nil || cfg.Store == nil || cfg.Bus == nil:
-		return nil, errors.New("agent: supervisor, settings, coordination and bus are needed")
+	case cfg.Supervisor == nil || cfg.Settings == nil:
+		return nil, errors.New("agent: supervisor and settings are needed")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -120,7 +122,14 @@ func New(cfg Config) (*Agent, error) {
 // Run does the agent's work until ctx ends. It returns ctx's error.
 func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){a.superviseLoop, a.recordLoop, a.publishLoop, a.volumeLoop, a.serveLoop, a.readyLoop} {
+	loops := []func(context.Context){a.superviseLoop, a.volumeLoop, a.readyLoop}
+	if a.cfg.Store != nil {
+		loops = append(loops, a.recordLoop, a.publishLoop)
+	}
+	if a.cfg.Bus != nil {
+		loops = append(loops, a.serveLoop)
+	}
+	for _, loop := range loops {
 		wg.Go(func() { loop(ctx) })
 	}
 	wg.Wait()

@@ -299,11 +299,11 @@ func newGuest(t *testing.T) *guest {
 		Version: "test", Socket: m.Socket(), StateDir: volume + "/huker", VolumeDir: volume,
 		Logs:       admin.Logs{Error: m.Dir + "/error.log", SlowQuery: m.Dir + "/slow.log", General: m.Dir + "/general.log"},
 		Supervisor: g.sup, Store: g.store, Log: slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Settings: func(r protocol.ConfigureRequest) ([]admin.Setting, error) {
-			if r.MemoryMB < 100 {
+		Settings: func(r protocol.ConfigureRequest, granule int64) (map[string]string, error) {
+			if r.MemoryMB < 100 || granule == 0 {
 				return nil, errors.New("too small")
 			}
-			return []admin.Setting{{Name: "innodb_buffer_pool_size", Value: fmt.Sprint(r.MemoryMB / 4 << 20)}}, nil
+			return map[string]string{"innodb_buffer_pool_size": fmt.Sprint(int64(r.MemoryMB) / 4 << 20 / granule * granule)}, nil
 		},
 	}
 	t.Cleanup(func() {

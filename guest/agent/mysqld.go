@@ -63,14 +63,18 @@ func (c call) configure(ctx context.Context, r protocol.ConfigureRequest) (any, 
 	}
 	c.serial.Lock()
 	defer c.serial.Unlock()
-	settings, err := c.cfg.Settings(r)
-	if err != nil {
-		return nil, fail(admin.ErrInvalid, "no configuration fits this size: %v", err)
-	}
 	return c.inside(ctx, func(s *admin.Server) (any, error) {
 		st, err := c.cfg.Supervisor.Watch(ctx, 0)
 		if err != nil {
 			return nil, err
+		}
+		now, err := s.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		settings, err := c.cfg.Settings(r, now.Granule)
+		if err != nil {
+			return nil, fail(admin.ErrInvalid, "no configuration fits this size: %v", err)
 		}
 		fixed, err := s.Apply(ctx, settings)
 		if err != nil {
@@ -87,8 +91,8 @@ func (c call) configure(ctx context.Context, r protocol.ConfigureRequest) (any, 
 			return nil, err
 		}
 		c.status.update(func(now *protocol.GuestStatus) { now.ConfigMemMB = r.MemoryMB })
-		now, _ := c.status.get()
-		return now, nil
+		reply, _ := c.status.get()
+		return reply, nil
 	})
 }
 

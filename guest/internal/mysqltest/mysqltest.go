@@ -124,6 +124,9 @@ func findImage() string {
 	if v := os.Getenv(ImageEnv); v != "" {
 		names = []string{v}
 	}
+	if os.Getenv("HUKER_NO_DOCKER") == "1" {
+		return ""
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, n := range names {

@@ -49,6 +49,7 @@ type Spec struct {
 	Mounts     []Mount
 	ReadOnly   bool     // root file system
 	DropCaps   []string // "ALL"
+	AddCaps    []string // "NET_ADMIN"; for Huker's own parts, never for databases
 	NoNewPrivs bool
 	Restart    bool // started again by the engine when it ends and when the engine starts, unless it was stopped
 	StopGrace  time.Duration

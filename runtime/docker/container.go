@@ -54,7 +54,7 @@ func (d *Driver) translate(s runtime.Spec) (*container.Config, *container.HostCo
 		logMB = 10
 	}
 	host := &container.HostConfig{
-		ReadonlyRootfs: s.ReadOnly, CapDrop: s.DropCaps, Resources: resources(s.Limits),
+		ReadonlyRootfs: s.ReadOnly, CapDrop: s.DropCaps, CapAdd: s.AddCaps, Resources: resources(s.Limits),
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{
 			"max-size": strconv.Itoa(logMB) + "m", "max-file": "2",
 		}},

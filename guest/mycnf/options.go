@@ -85,7 +85,7 @@ func replication(in Input, s sizes) []option {
 		{"replica_net_timeout", "4", "A dead source is noticed in seconds, not in a minute: the heartbeat is half of it."},
 		{"replica_preserve_commit_order", "ON", "Else a replica shows states that never were, and its GTIDs have gaps."},
 		{"replica_parallel_workers", strconv.Itoa(s.applyWorkers), "Two per core: appliers wait for the disk most of the time."},
-		{"replication_sender_observe_commit_only", "OFF", "ON lost acknowledgements under load (cybozu-go/moco #325)."},
+		{"replication_sender_observe_commit_only", "OFF", "With ON the source leaves a header off some semi-synchronous packets, and receivers stop (cybozu-go/moco #325)."},
 	}
 	if in.has("semisync_source") {
 		o = append(o,

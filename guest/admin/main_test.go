@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/huker/huker/guest/internal/mysqltest"
+	"github.com/huker/huker/guest/mysqltest"
 )
 
 // The package's tests share one server; what each makes has names of its own.

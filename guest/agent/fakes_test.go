@@ -14,7 +14,7 @@ import (
 
 	"github.com/huker/huker/guest/admin"
 	"github.com/huker/huker/guest/control"
-	"github.com/huker/huker/guest/internal/mysqltest"
+	"github.com/huker/huker/guest/mysqltest"
 	"github.com/huker/huker/internal/bus"
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/protocol"

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/huker/huker/guest/admin"
-	"github.com/huker/huker/guest/internal/mysqltest"
+	"github.com/huker/huker/guest/mysqltest"
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/protocol"
 )

@@ -162,8 +162,8 @@ func testCallLatency(t *testing.T, h Harness) {
 	}
 	slices.Sort(times)
 	t.Logf("call: median %s, 95 %% %s", times[len(times)/2], times[len(times)*95/100])
-	// The aim is 15 ms; a loaded machine under the race detector gets some room, polling would not fit in.
-	require.Less(t, times[len(times)/2], 50*time.Millisecond)
+	// The aim is 15 ms (a benchmark measures it); a loaded machine under the race detector gets room, polling would not fit in.
+	require.Less(t, times[len(times)/2], 150*time.Millisecond)
 }
 
 func testCallBig(t *testing.T, h Harness) {

@@ -93,7 +93,7 @@ func (s *Store) Follow(ctx context.Context, r Range, from int64) <-chan Change {
 			if from, err = s.follow(ctx, r, from, out); err == nil {
 				continue
 			}
-			if !isGap(err) {
+			if !s.isGap(ctx, r, err) {
 				pause(ctx, watchRetry)
 				continue
 			}
@@ -122,9 +122,14 @@ func (s *Store) follow(ctx context.Context, r Range, from int64, out chan<- Chan
 	return from, errors.New("watch ended")
 }
 
-// isGap tells that the watch cannot go on where it was: the history is compacted away, or the right to read it was taken.
-func isGap(err error) bool {
-	return errors.Is(err, rpctypes.ErrCompacted) || errors.Is(MapError("watch", err), coord.ErrDenied)
+// isGap tells that the watch cannot go on where it was: the history is compacted away, or the right to read it was taken. Of the
+// latter a broken watch brings no more than words, so it is asked for.
+func (s *Store) isGap(ctx context.Context, r Range, err error) bool {
+	if errors.Is(err, rpctypes.ErrCompacted) {
+		return true
+	}
+	_, err = s.revision(ctx, r)
+	return errors.Is(err, coord.ErrDenied)
 }
 
 // bridge waits until the range can be read again, and gives the revision after that.

@@ -54,7 +54,10 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 
 // expected are warnings about what is so on purpose.
 var expected = map[string]bool{
-	"failed to apply request": true, // a condition or a right was missing: the client is told
+	"cannot find a user for permission check": true, // an expelled guest that goes on trying
+	"Failed to detect schema version":         true, // of a new data directory; found out a little later
+	"failed to update storage version":        true,
+	"failed to apply request":                 true, // a condition or a right was missing: the client is told
 	"scheme is http or unix while key and cert files are present; ignoring key and cert files":           true,
 	"scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL": true,
 	"request auth revision is less than current node auth revision":                                      true, // the client repeats it

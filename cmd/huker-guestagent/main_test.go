@@ -116,7 +116,6 @@ const self = "4b1f0b8e-0000-4000-8000-000000000002"
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	m := mysqltest.Start(t)
 	r := &rig{t: t, root: t.TempDir(), binary: filepath.Join(t.TempDir(), "huker-guestagent"), engine: etcdtest.Start(t)}
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", r.binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -141,6 +140,7 @@ func newRig(t *testing.T) *rig {
 	for name, content := range map[string][]byte{paths.FileCoordCA: dialled.CA, paths.FileAgentCert: dialled.Cert, paths.FileAgentKey: dialled.Key} {
 		require.NoError(t, os.WriteFile(p.Secret(name), content, 0o600))
 	}
+	m := mysqltest.Start(t) // last: mysqld is to meet an agent that waits for it
 	guest, err := json.Marshal(protocol.GuestConfig{Instance: self, Version: "9.7.4", MemoryMB: 512, CPUs: 1, Endpoints: dialled.Endpoints,
 		Principal: principal, Record: protocol.Record{Cluster: self, Epoch: 1, Primary: self}})
 	require.NoError(t, err)

@@ -21,6 +21,8 @@ type Supervisor interface {
 	Watch(ctx context.Context, after uint64) (control.Status, error)
 	// RestartMysqld returns when mysqld, configured anew, answers.
 	RestartMysqld(ctx context.Context) error
+	// ReplaceAgent has the agent that the configuration names take over from this one.
+	ReplaceAgent(ctx context.Context) error
 	// Ready says that this agent works.
 	Ready(ctx context.Context) error
 }
@@ -31,6 +33,7 @@ var _ Supervisor = (*control.Client)(nil)
 type Config struct {
 	Guest      protocol.GuestConfig
 	Version    string // the agent's own
+	GuestFile  string // where Guest was read from; empty: it does not change
 	Socket     string // mysqld's
 	StateDir   string // on the data volume, the agent's own
 	VolumeDir  string // the data volume
@@ -123,6 +126,9 @@ func New(cfg Config) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	loops := []func(context.Context){a.superviseLoop, a.volumeLoop, a.readyLoop}
+	if a.cfg.GuestFile != "" {
+		loops = append(loops, a.configLoop)
+	}
 	if a.cfg.Store != nil {
 		loops = append(loops, a.recordLoop, a.publishLoop)
 	}

@@ -172,6 +172,7 @@ type fakeSupervisor struct {
 	now      control.Status
 	restarts int
 	readied  int
+	replaced int
 	down     bool
 }
 
@@ -227,6 +228,13 @@ func (f *fakeSupervisor) RestartMysqld(context.Context) error {
 		return err
 	}
 	f.started()
+	return nil
+}
+
+func (f *fakeSupervisor) ReplaceAgent(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.replaced++
 	return nil
 }
 

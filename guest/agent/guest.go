@@ -15,6 +15,7 @@ func ForGuest(p paths.Paths, guest protocol.GuestConfig, version string, log *sl
 	return Config{
 		Guest:      guest,
 		Version:    version,
+		GuestFile:  p.Config(),
 		Socket:     p.MysqldSocket(),
 		StateDir:   p.State(),
 		VolumeDir:  p.Volume,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/huker/huker/guest/admin"
+	"github.com/huker/huker/guest/control"
 	"github.com/huker/huker/guest/mysqltest"
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/protocol"
@@ -185,6 +186,38 @@ func TestForeignAccounts(t *testing.T) {
 	e.dir = t.TempDir()
 	if _, _, err := e.come(ctx); !errors.Is(err, errShut) {
 		t.Fatalf("%v", err)
+	}
+}
+
+func TestANewerAgentTakesOver(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "guest.json")
+	sup := &fakeSupervisor{changed: make(chan struct{})}
+	a, err := New(Config{
+		Guest: protocol.GuestConfig{Instance: self, Record: lone(1)}, GuestFile: file, Socket: "/nowhere", StateDir: t.TempDir(), VolumeDir: t.TempDir(),
+		Supervisor: sup, Settings: func(protocol.ConfigureRequest, int64) (map[string]string, error) { return nil, nil },
+	})
+	must(t, err)
+	for _, c := range []struct {
+		name, configured, running, fault string
+		unchanged                        bool
+		want                             int
+	}{
+		{"the same", "a1", "a1", "", false, 0},
+		{"named while this one started", "a2", "a1", "", true, 1},
+		{"given up, and nothing new", "a2", "a1", "a2 did not become ready", true, 0},
+		{"another after one that was given up", "a3", "a1", "a2 did not become ready", false, 1},
+		{"none named", "", "a1", "", false, 0},
+	} {
+		sup.replaced = 0
+		sup.set(func(s *control.Status) { s.Agent.Binary, s.Agent.Fault = c.running, c.fault })
+		must(t, writeJSON(file, protocol.GuestConfig{Instance: self, Agent: c.configured, Record: lone(2)}))
+		must(t, a.followConfig(t.Context(), c.unchanged))
+		if sup.replaced != c.want {
+			t.Errorf("%s: replaced %d times, want %d", c.name, sup.replaced, c.want)
+		}
+	}
+	if a.records.epoch() != 2 {
+		t.Errorf("the record of the changed configuration is not in effect: epoch %d", a.records.epoch())
 	}
 }
 

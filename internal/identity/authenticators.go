@@ -20,7 +20,7 @@ import (
 )
 
 // TokenHeader carries a token.
-const TokenHeader = "X-Auth-Token"
+const TokenHeader = "X-Auth-Token" //nolint:gosec // a name, no secret
 
 // Chain asks each authenticator in turn; the first whose kind of credentials the request carries decides.
 type Chain []Authenticator

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -176,7 +175,7 @@ func (k *Keystone) ask(ctx context.Context, token, key string) (Caller, error) {
 	}
 	now := k.conf.Now()
 	if reply.Token.User.ID == "" || reply.Token.ExpiresAt.IsZero() {
-		return Caller{}, fmt.Errorf("%w: %w", ErrUnavailable, errors.New("Keystone's answer is not a token"))
+		return Caller{}, fmt.Errorf("%w: what Keystone answered is not a token", ErrUnavailable)
 	}
 	if !now.Before(reply.Token.ExpiresAt) {
 		return Caller{}, fmt.Errorf("%w: the token has expired", ErrUnauthorized)

@@ -185,7 +185,12 @@ func (d *database) onPrepared(ctx context.Context, p preparation) {
 	d.made, d.committed, d.lost = p.made, !p.made.Fresh, nil
 	d.log.Info("the data directory is there", "op", "prepare", "fresh", p.made.Fresh, "took", p.took)
 	if !d.committed {
-		go func() { d.synced <- p.made.Commit(ctx) }()
+		go func() {
+			began := time.Now()
+			err := p.made.Commit(ctx)
+			d.log.Info("the data directory is on disk", "op", "prepare", "took", time.Since(began), "error", err)
+			d.synced <- err
+		}()
 	}
 	d.s.board.update(func(st *control.Status) { st.Mysqld.Fresh = st.Mysqld.Fresh || p.made.Fresh })
 	if d.wanted {

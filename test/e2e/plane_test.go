@@ -1,0 +1,322 @@
+// Package e2e drives the real product: the huker program, real Docker, real MySQL.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/huker/huker/internal/controlplane"
+	"github.com/huker/huker/internal/deploy"
+	"github.com/huker/huker/internal/testenv"
+	"github.com/huker/huker/runtime"
+	"github.com/huker/huker/runtime/docker"
+)
+
+// binaries are built once for all tests of a run.
+var binaries = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("HUKER_BIN"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.MkdirTemp("", "huker-e2e-bin-")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/",
+		"github.com/huker/huker/cmd/huker", "github.com/huker/huker/cmd/huker-guestagent", "github.com/huker/huker/cmd/huker-supervisor")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building: %w: %s", err, out)
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if os.Getenv("HUKER_BIN") == "" {
+		if dir, err := binaries(); err == nil {
+			_ = os.RemoveAll(dir)
+		}
+	}
+	os.Exit(code)
+}
+
+// plane is a deployment of its own: name, data, network, port.
+type plane struct {
+	t      *testing.T
+	name   string
+	dir    string
+	listen string
+	args   []string
+	host   string // Docker's address
+	engine *docker.Driver
+
+	cmd    *exec.Cmd
+	exited chan error
+	log    *logBuffer
+
+	token, project string
+}
+
+// newPlane prepares a deployment, not yet running, that is taken away at the end of the test.
+func newPlane(t *testing.T, args ...string) *plane {
+	t.Helper()
+	return newPlaneOn(t, testenv.RequireDocker(t), args...)
+}
+
+func newPlaneOn(t *testing.T, host string, args ...string) *plane {
+	t.Helper()
+	testenv.RequireRoot(t)
+	testenv.RequireBinary(t, "iptables")
+	name := "e2e-" + testenv.Suffix(t)
+	engine, err := docker.Open(t.Context(), docker.Config{Host: host, Owner: name})
+	require.NoError(t, err)
+	p := &plane{
+		t: t, name: name, dir: filepath.Join(t.TempDir(), "data"), listen: freeAddress(t), args: args, host: host, engine: engine,
+		log: &logBuffer{},
+	}
+	t.Cleanup(func() {
+		p.kill()
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		killAll(ctx, engine) // no clean shutdown: the data goes anyway
+		if err := deploy.Down(ctx, engine, name, p.dir, true, func(string) {}); err != nil {
+			t.Errorf("cleaning up: %v", err)
+		}
+		_ = engine.Close()
+		if t.Failed() {
+			t.Logf("log of the control plane:\n%s", p.log.tail(16<<10))
+		}
+	})
+	return p
+}
+
+func killAll(ctx context.Context, engine *docker.Driver) {
+	all, err := engine.List(ctx, nil)
+	if err != nil {
+		return
+	}
+	var wg sync.WaitGroup
+	for _, c := range all {
+		wg.Add(1)
+		go func() { defer wg.Done(); _ = engine.Remove(ctx, c.Name) }()
+	}
+	wg.Wait()
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// start runs the control plane and waits until it is healthy.
+func (p *plane) start(extra ...string) {
+	p.t.Helper()
+	p.launch(extra...)
+	deadline := time.Now().Add(time.Minute)
+	for !p.healthy() {
+		select {
+		case err := <-p.exited:
+			p.exited <- err
+			require.FailNow(p.t, "the control plane ended", "%v\n%s", err, p.log.tail(4096))
+		case <-time.After(20 * time.Millisecond):
+		}
+		require.Less(p.t, time.Now(), deadline, "the control plane does not become healthy:\n%s", p.log.tail(4096))
+	}
+	p.signIn()
+}
+
+// launch runs the control plane without waiting.
+func (p *plane) launch(extra ...string) {
+	p.t.Helper()
+	bin, err := binaries()
+	require.NoError(p.t, err)
+	args := append([]string{
+		"serve", "--name", p.name, "--data-dir", p.dir, "--listen", p.listen, "--log-level", "debug", "--image", "mysql:9.7.4=huker-dev/mysql:9.7",
+	}, p.args...)
+	p.cmd = exec.Command(filepath.Join(bin, "huker"), append(args, extra...)...)
+	p.cmd.Env = append(os.Environ(), "DOCKER_HOST="+p.host)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(p.t, p.cmd.Start())
+	exited := make(chan error, 1)
+	cmd := p.cmd
+	go func() { exited <- cmd.Wait() }()
+	p.exited = exited
+}
+
+func (p *plane) healthy() bool {
+	r, err := http.Get("http://" + p.listen + "/healthz")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = r.Body.Close() }()
+	return r.StatusCode == http.StatusOK
+}
+
+// kill ends the control plane with SIGKILL.
+func (p *plane) kill() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Kill()
+	p.awaitExit()
+}
+
+func (p *plane) awaitExit() {
+	select {
+	case <-p.exited:
+	case <-time.After(time.Minute):
+		p.t.Error("the control plane does not end")
+	}
+	p.cmd = nil
+}
+
+// call makes a request of the API. body and answer are JSON; nil for none.
+func (p *plane) call(method, path string, body any) (int, map[string]any) {
+	p.t.Helper()
+	code, answer, err := p.try(method, path, body)
+	require.NoError(p.t, err)
+	return code, answer
+}
+
+func (p *plane) try(method, path string, body any) (int, map[string]any, error) {
+	var send io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return 0, nil, err
+		}
+		send = bytes.NewReader(data)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.listen+path, send)
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if p.token != "" {
+		r.Header.Set("X-Auth-Token", p.token)
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = a.Body.Close() }()
+	if token := a.Header.Get("X-Subject-Token"); token != "" {
+		p.token = token
+	}
+	var answer map[string]any
+	if err := json.NewDecoder(a.Body).Decode(&answer); err != nil && !errors.Is(err, io.EOF) {
+		return a.StatusCode, nil, fmt.Errorf("%s %s: %s: %w", method, path, a.Status, err)
+	}
+	return a.StatusCode, answer, nil
+}
+
+func (p *plane) admin() controlplane.Admin {
+	p.t.Helper()
+	var a controlplane.Admin
+	data, err := os.ReadFile(filepath.Join(p.dir, controlplane.AdminFile))
+	require.NoError(p.t, err)
+	require.NoError(p.t, json.Unmarshal(data, &a))
+	return a
+}
+
+func (p *plane) signIn() {
+	p.t.Helper()
+	a := p.admin()
+	domain := map[string]any{"id": "default"}
+	p.token = ""
+	code, answer := p.call(http.MethodPost, "/v3/auth/tokens", map[string]any{"auth": map[string]any{
+		"identity": map[string]any{"methods": []string{"password"}, "password": map[string]any{
+			"user": map[string]any{"name": a.Username, "password": a.Password, "domain": domain}}},
+		"scope": map[string]any{"project": map[string]any{"name": a.Project, "domain": domain}},
+	}})
+	require.Equal(p.t, http.StatusCreated, code, "%v", answer)
+	p.project = dig[string](answer, "token", "project", "id")
+}
+
+// dig takes a value out of decoded JSON; the zero value when it is not there.
+func dig[T any](v any, path ...string) T {
+	for _, key := range path {
+		m, _ := v.(map[string]any)
+		v = m[key]
+	}
+	out, _ := v.(T)
+	return out
+}
+
+// leftovers lists what a deployment has on the host besides its network and rules.
+func (p *plane) leftovers() []string {
+	p.t.Helper()
+	var left []string
+	containers, err := p.engine.List(p.t.Context(), nil)
+	require.NoError(p.t, err)
+	for _, c := range containers {
+		left = append(left, "container "+c.Name)
+	}
+	volumes, err := p.engine.ListVolumes(p.t.Context(), nil)
+	require.NoError(p.t, err)
+	for _, v := range volumes {
+		left = append(left, "volume "+v.Name)
+	}
+	for _, pattern := range []string{"guests/*/etc", "guests/*/ensure.json"} {
+		files, err := filepath.Glob(filepath.Join(p.dir, pattern))
+		require.NoError(p.t, err)
+		for _, f := range files {
+			left = append(left, "file "+f)
+		}
+	}
+	return left
+}
+
+// container gives an instance's container.
+func (p *plane) container(id string) runtime.State {
+	p.t.Helper()
+	all, err := p.engine.List(p.t.Context(), map[string]string{"io.huker.instance": id})
+	require.NoError(p.t, err)
+	require.Len(p.t, all, 1)
+	return all[0]
+}
+
+// logBuffer keeps a program's output.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) tail(n int) string {
+	s := l.String()
+	return strings.TrimSpace(s[max(0, len(s)-n):])
+}

@@ -270,7 +270,7 @@ func TestTheProgramOnEtcd(t *testing.T) {
 		r.until("published again", func(s protocol.GuestStatus) bool { return serving(s) && s.Mysqld.Pid == 103 })
 		require.NoError(t, r.call(protocol.KindDatabaseList, protocol.ListRequest{}))
 	})
-	t.Run("small and quiet", r.smallAndQuiet)
+	t.Run("small and quiet", func(t *testing.T) { smallAndQuiet(t, r.agent.Process.Pid) })
 	for _, f := range []string{"cmdline", "environ"} {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", r.agent.Process.Pid, f))
 		require.NoError(t, err)
@@ -305,12 +305,12 @@ func (r *rig) openedSoon(t *testing.T, s protocol.GuestStatus) {
 }
 
 // smallAndQuiet measures the agent at rest.
-func (r *rig) smallAndQuiet(t *testing.T) {
+func smallAndQuiet(t *testing.T, pid int) {
+	t.Helper()
 	rest := 30 * time.Second
 	if testing.Short() {
 		rest = 10 * time.Second
 	}
-	pid := r.agent.Process.Pid
 	before := cpuOf(t, pid)
 	time.Sleep(rest)
 	used := cpuOf(t, pid) - before

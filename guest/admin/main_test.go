@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 var shared struct {
 	*mysqltest.Server
 	admin   *Server
+	once    sync.Once
+	err     error
 	skipped string
 	cleanup []func()
 }
@@ -32,18 +35,10 @@ func (mainTB) Skipf(f string, a ...any)  { shared.skipped = fmt.Sprintf(f, a...)
 var errSkipped = errors.New("skipped")
 
 func TestMain(m *testing.M) {
-	code := func() int {
-		defer func() {
-			for _, f := range shared.cleanup {
-				f()
-			}
-		}()
-		if err := startShared(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return m.Run()
-	}()
+	code := m.Run()
+	for _, f := range shared.cleanup {
+		f()
+	}
 	os.Exit(code)
 }
 
@@ -121,6 +116,10 @@ func waitFor(ctx context.Context, l Login) (*Server, error) {
 
 func server(t *testing.T) *Server {
 	t.Helper()
+	shared.once.Do(func() { shared.err = startShared() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
 	if shared.skipped != "" {
 		t.Skip(shared.skipped)
 	}

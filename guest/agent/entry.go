@@ -96,6 +96,10 @@ func (e entry) makeAccount(ctx context.Context, password string) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
+	// Root came in, so this directory is fresh, and a mark is of another one: made anew after a crash that came before the first was on disk.
+	if err := removeFile(filepath.Join(e.dir, accountsFile)); err != nil {
+		return err
+	}
 	accounts := admin.NewAccounts(admin.New(db, e.logs))
 	if err := accounts.AllowWrites(ctx); err != nil {
 		return err

@@ -58,6 +58,17 @@ func syncDir(dir string) error {
 	return d.Close()
 }
 
+// removeFile removes a file durably; no error when there is none.
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 // readJSON reads a file into v; found is false when there is none.
 func readJSON(path string, v any) (found bool, err error) {
 	b, err := os.ReadFile(path) // #nosec G304 -- the agent's own file

@@ -13,7 +13,7 @@ type role struct {
 }
 
 // decide gives the role of instance self under a record. Only a lone primary is opened here, and that from the cached record alone: with no
-// published member nobody else can have been promoted (docs/FAILOVER.md, rules 4 and 8).
+// published member nobody else can have been promoted.
 func decide(self string, r *protocol.Record) role {
 	switch {
 	case r == nil:

@@ -173,6 +173,25 @@ func comeAndDie(ctx context.Context, t *testing.T, e entry) (died bool) {
 	return false
 }
 
+// What is on the volume is of a data directory that a crash took: the fresh one is taken over like any.
+func TestAFreshDirectoryUnderAnOldMark(t *testing.T) {
+	m := mysqltest.Start(t)
+	e := entry{socket: m.Socket(), dir: t.TempDir()}
+	must(t, writeJSON(filepath.Join(e.dir, accountsFile), accountsMark{Version: accountsVersion}))
+	must(t, writeFile(filepath.Join(e.dir, passwordFile), []byte("of-before")))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	waitForMysqld(ctx, t, e)
+	db, _, err := e.come(ctx)
+	must(t, err)
+	defer func() { _ = db.Close() }()
+	var n int
+	must(t, db.QueryRowContext(ctx, "SELECT COUNT(*) FROM mysql.user WHERE User = 'root'").Scan(&n))
+	if n != 0 {
+		t.Fatal("root without a password is left")
+	}
+}
+
 // A volume whose accounts are not this agent's: it says so, and does not get in.
 func TestForeignAccounts(t *testing.T) {
 	m := mysqltest.Start(t)

@@ -54,16 +54,23 @@ type TB interface {
 
 var _ TB = (*testing.T)(nil)
 
-// Start starts a server; it does not wait until it answers.
-func Start(t TB) *Server {
+// Image gives the image to test with; without one the test skips, or fails where everything must be there.
+func Image(t TB) string {
 	t.Helper()
 	image := findImage()
 	if image == "" {
 		if os.Getenv(requireEnv) == "1" {
-			t.Fatalf("no Docker with a MySQL image: set %s", ImageEnv)
+			t.Fatalf("this test must run here (%s=1), but there is no Docker with a MySQL image (%s)", requireEnv, ImageEnv)
 		}
-		t.Skipf("needs Docker and a MySQL image (%s)", ImageEnv)
+		t.Skipf("SKIPPED, NOT TESTED: no Docker with a MySQL image (%s)", ImageEnv)
 	}
+	return image
+}
+
+// Start starts a server; it does not wait until it answers.
+func Start(t TB) *Server {
+	t.Helper()
+	image := Image(t)
 	dir, err := os.MkdirTemp("", "huker-mysqltest-")
 	if err != nil {
 		t.Fatalf("%v", err)

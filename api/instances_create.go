@@ -30,29 +30,29 @@ type CreateInstance struct {
 	Datastore        DatastoreWish `json:"datastore,omitempty"`
 	Nics             []Nic         `json:"nics,omitempty" maxItems:"1"`
 	Access           AccessChange  `json:"access,omitempty"`
-	Configuration    *string       `json:"configuration,omitempty"`
-	ConfigurationID  *string       `json:"configuration_id,omitempty"`
-	ReplicaOf        *string       `json:"replica_of,omitempty"`
-	SlaveOf          *string       `json:"slave_of,omitempty"`
-	ReplicaCount     *int          `json:"replica_count,omitempty" minimum:"1" maximum:"3"`
+	Configuration    *string       `json:"configuration,omitempty" nullable:"true"`
+	ConfigurationID  *string       `json:"configuration_id,omitempty" nullable:"true"`
+	ReplicaOf        *string       `json:"replica_of,omitempty" nullable:"true"`
+	SlaveOf          *string       `json:"slave_of,omitempty" nullable:"true"`
+	ReplicaCount     *int          `json:"replica_count,omitempty" minimum:"1" maximum:"3" nullable:"true"`
 	RestorePoint     *RestorePoint `json:"restorePoint,omitempty"`
-	AvailabilityZone *string       `json:"availability_zone,omitempty"`
-	Locality         *string       `json:"locality,omitempty" enum:"affinity,anti-affinity,soft-affinity,soft-anti-affinity"`
-	RegionName       *string       `json:"region_name,omitempty"`
+	AvailabilityZone *string       `json:"availability_zone,omitempty" nullable:"true"`
+	Locality         *string       `json:"locality,omitempty" enum:"affinity,anti-affinity,soft-affinity,soft-anti-affinity" nullable:"true"`
+	RegionName       *string       `json:"region_name,omitempty" nullable:"true"`
 	Modules          []ModuleRef   `json:"modules,omitempty"`
 }
 
 // CreateVolume is the volume's size in GB and kind.
 type CreateVolume struct {
 	Size SizeGB  `json:"size"`
-	Type *string `json:"type,omitempty"`
+	Type *string `json:"type,omitempty" nullable:"true"`
 }
 
 // DatastoreWish names product and version, by ids or names.
 type DatastoreWish struct {
-	Type          *string `json:"type,omitempty" maxLength:"255"`
-	Version       *string `json:"version,omitempty" maxLength:"255"`
-	VersionNumber *string `json:"version_number,omitempty" maxLength:"255"`
+	Type          *string `json:"type,omitempty" maxLength:"255" nullable:"true"`
+	Version       *string `json:"version,omitempty" maxLength:"255" nullable:"true"`
+	VersionNumber *string `json:"version_number,omitempty" maxLength:"255" nullable:"true"`
 }
 
 // Nic names a network. There is one, and it gives out the addresses.

@@ -29,10 +29,10 @@ type QuotaChangeBody struct {
 
 // QuotaChange names the resources: RAM in MiB, volumes in GB.
 type QuotaChange struct {
-	Instances *int `json:"instances,omitempty" minimum:"-1"`
-	RAM       *int `json:"ram,omitempty" minimum:"-1"`
-	Volumes   *int `json:"volumes,omitempty" minimum:"-1"`
-	Backups   *int `json:"backups,omitempty" minimum:"-1"`
+	Instances *int `json:"instances,omitempty" minimum:"-1" nullable:"true"`
+	RAM       *int `json:"ram,omitempty" minimum:"-1" nullable:"true"`
+	Volumes   *int `json:"volumes,omitempty" minimum:"-1" nullable:"true"`
+	Backups   *int `json:"backups,omitempty" minimum:"-1" nullable:"true"`
 }
 
 func (s *server) quotaRoutes(t *table) {

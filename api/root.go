@@ -15,7 +15,7 @@ type RootEnabledBody struct {
 
 // EnableRootBody may bring a password.
 type EnableRootBody struct {
-	Password *string `json:"password,omitempty" maxLength:"255" writeOnly:"true" doc:"One is made when it is left out"`
+	Password *string `json:"password,omitempty" maxLength:"255" nullable:"true" writeOnly:"true" doc:"One is made when it is left out"`
 }
 
 // RootBody is root with the password, which is shown this once.

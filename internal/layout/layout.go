@@ -105,9 +105,9 @@ func nearRules() []near {
 			return in(from, "runtime", "network") && in(to, own...) && !in(to, "runtime", "network") &&
 				!(inTest && in(to, "internal/testenv"))
 		}},
-		// One engine may be built on another: the bus of one machine lives on the etcd that is there anyway.
+		// internal/cli is the body of cmd/huker, whose main must be short. One engine may be built on another: the bus of one machine lives on the etcd that is there anyway.
 		{"an engine is chosen by internal/controlplane, cmd/ and tests only", func(from, to string, inTest bool) bool {
-			return engineOf(to) != "" && !inTest && !forTests(from) && !in(from, "internal/controlplane", "cmd") &&
+			return engineOf(to) != "" && !inTest && !forTests(from) && !in(from, "internal/controlplane", "internal/cli", "cmd") &&
 				engineOf(from) == ""
 		}},
 		{"what is for tests is imported by tests only", func(from, to string, inTest bool) bool {

@@ -107,6 +107,7 @@ func TestRulesBite(t *testing.T) {
 		"sysmgr to docker":                  {from: "internal/sysmgr", to: "runtime/docker", want: "an engine"},
 		"sysmgr's test to fake":             {from: "internal/sysmgr", to: "runtime/fake", inTest: true},
 		"control plane to an engine":        {from: "internal/controlplane", to: "internal/coord/etcd/embedded"},
+		"the command line to an engine":     {from: "internal/cli", to: "runtime/docker"},
 		"cmd to an engine":                  {from: "cmd/huker", to: "runtime/docker"},
 		"whole test to an engine":           {from: "test/e2e", to: "runtime/docker"},
 		"engine to what it shares":          {from: "internal/metastore/sqlite", to: "internal/metastore/sqlstore"},

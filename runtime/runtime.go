@@ -25,6 +25,8 @@ var (
 	ErrNoSpace     = errors.New("runtime: no space left on device")
 	ErrNotRunning  = errors.New("runtime: not running")
 	ErrInUse       = errors.New("runtime: in use")
+	// ErrInvalid means that what was asked for can never be.
+	ErrInvalid = errors.New("runtime: invalid")
 )
 
 // OwnerLabel is on everything that a driver makes; its value is the owner the driver was opened with. A driver lists, changes
@@ -116,10 +118,11 @@ const (
 
 // Event is a change of a container.
 type Event struct {
-	Name   string
-	Labels map[string]string
-	Kind   EventKind
-	Time   time.Time
+	Name     string
+	Labels   map[string]string
+	Kind     EventKind
+	ExitCode int // EventDied only
+	Time     time.Time
 }
 
 // EventKind says what happened.
@@ -138,9 +141,9 @@ const (
 type Runtime interface {
 	// Create makes a stopped container. One of the same name, owner and Spec hash is left as it is and no error; any other gives ErrExists.
 	Create(ctx context.Context, s Spec) error
-	// Start starts it; no error when it runs.
+	// Start starts it, or resumes it when it is paused; no error when it runs. ErrInUse when its fixed address is taken.
 	Start(ctx context.Context, name string) error
-	// Stop asks it to end and kills it after grace; no error when it does not run. It stays stopped.
+	// Stop asks it to end and kills it after grace; no error when it does not run. It stays stopped, also when the engine starts again.
 	Stop(ctx context.Context, name string, grace time.Duration) error
 	// Remove kills and removes it; no error when it is gone, ErrForeign when it is not ours.
 	Remove(ctx context.Context, name string) error
@@ -148,7 +151,7 @@ type Runtime interface {
 	// List gives the owner's containers with all of the labels. Also how containers are found again after a restart.
 	List(ctx context.Context, labels map[string]string) ([]State, error)
 	// Events tells of changes of the owner's containers after it returned, until ctx ends; then the channel is closed. It
-	// reconnects by itself, and sends EventResync then.
+	// reconnects by itself, and sends EventResync then, and also when the reader was so slow that events were dropped.
 	Events(ctx context.Context) (<-chan Event, error)
 }
 

@@ -1,0 +1,81 @@
+package images
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// What every database image holds, and where.
+const (
+	TemplateDir   = "/usr/share/huker/template"       // a data directory that was never served from
+	CatalogueFile = "/usr/share/huker/catalogue.json" // Parameters
+	FactsFile     = "/usr/share/huker/image.json"     // Facts
+	DataDir       = "/var/lib/mysql"
+)
+
+// The user that the server runs as, in every image.
+const (
+	UID = 999
+	GID = 999
+)
+
+// Labels of images that this package made.
+const (
+	LabelKind    = "io.huker.kind" // KindBase, KindDatabase, KindService
+	LabelContent = "io.huker.content"
+	LabelEngine  = "io.huker.engine"
+	LabelSeries  = "io.huker.series"
+	LabelVersion = "io.huker.version"
+	LabelUID     = "io.huker.uid"
+	LabelGID     = "io.huker.gid"
+	LabelPlugins = "io.huker.plugins"
+	labelBuild   = "io.huker.build" // on containers of a build; the value is when it began, Unix seconds
+)
+
+// Kinds of image.
+const (
+	KindBase     = "base"
+	KindDatabase = "database"
+	KindService  = "service"
+)
+
+// Facts is what an image says of itself, in FactsFile and in its labels.
+type Facts struct {
+	Engine  string   `json:"engine"`
+	Series  string   `json:"series"`  // "9.7"
+	Version string   `json:"version"` // SELECT @@innodb_version: "9.7.4"
+	UID     int      `json:"uid"`
+	GID     int      `json:"gid"`
+	Plugins []string `json:"plugins"` // that verify loads
+	Content string   `json:"content"`
+}
+
+func (f Facts) labels() map[string]string {
+	return map[string]string{
+		LabelKind: KindDatabase, LabelContent: f.Content, LabelEngine: f.Engine, LabelSeries: f.Series, LabelVersion: f.Version,
+		LabelUID: strconv.Itoa(f.UID), LabelGID: strconv.Itoa(f.GID), LabelPlugins: strings.Join(f.Plugins, ","),
+	}
+}
+
+// factsOf reads Facts back from an image's labels.
+func factsOf(labels map[string]string) (Facts, error) {
+	if labels[LabelKind] != KindDatabase {
+		return Facts{}, fmt.Errorf("%w: label %s is %q, not %q", ErrBroken, LabelKind, labels[LabelKind], KindDatabase)
+	}
+	f := Facts{Engine: labels[LabelEngine], Series: labels[LabelSeries], Version: labels[LabelVersion], Content: labels[LabelContent]}
+	var err error
+	if f.UID, err = strconv.Atoi(labels[LabelUID]); err != nil {
+		return Facts{}, fmt.Errorf("%w: label %s: %w", ErrBroken, LabelUID, err)
+	}
+	if f.GID, err = strconv.Atoi(labels[LabelGID]); err != nil {
+		return Facts{}, fmt.Errorf("%w: label %s: %w", ErrBroken, LabelGID, err)
+	}
+	if p := labels[LabelPlugins]; p != "" {
+		f.Plugins = strings.Split(p, ",")
+	}
+	if f.Engine == "" || f.Version == "" {
+		return Facts{}, fmt.Errorf("%w: it has no label %s or %s", ErrBroken, LabelEngine, LabelVersion)
+	}
+	return f, nil
+}

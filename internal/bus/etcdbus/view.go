@@ -102,12 +102,15 @@ func (v *view) apply(events []*clientv3.Event, now time.Time) (orphans []orphan)
 		put := e.Type == clientv3.EventTypePut
 		v.revision = e.Kv.ModRevision
 		it := v.items[id]
-		if it == nil {
-			if kind != kindEntry || !put {
-				continue
-			}
+		if it == nil && kind == kindEntry && put {
 			it = &item{id: id, place: e.Kv.CreateRevision}
 			v.items[id] = it
+		}
+		if it == nil {
+			it = touched[id] // its end, told in the same batch
+		}
+		if it == nil {
+			continue
 		}
 		touched[id] = it
 		it.stale = false

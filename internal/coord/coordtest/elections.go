@@ -2,6 +2,7 @@ package coordtest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -117,11 +118,12 @@ func testElectionFencing(t *testing.T, h Harness) {
 	require.Error(t, la.Context.Err(), "by the time there is another, the first has been told")
 	require.NoError(t, b.Apply(soon(t), lb.Guard(), coord.Put(p+"/data", []byte("b"), nil)))
 	mend()
-	eventually(t, "the late write is refused, not lost on the way", func() bool {
-		err := a.Apply(t.Context(), guard, coord.Put(p+"/data", []byte("late"), nil))
-		require.Error(t, err)
-		return !isUnavailable(err)
+	var late error
+	eventually(t, "the late write is answered, not lost on the way", func() bool {
+		late = a.Apply(t.Context(), guard, coord.Put(p+"/data", []byte("late"), nil))
+		return !errors.Is(late, coord.ErrUnavailable)
 	})
+	require.ErrorIs(t, late, coord.ErrConflict)
 	require.Equal(t, "b", string(get(t, b, p+"/data").Value))
 	require.NoError(t, lb.Context.Err())
 	require.NoError(t, la.Resign(soon(t)), "resigning late takes nothing from the new leader")

@@ -121,5 +121,3 @@ func within(t *testing.T, ch <-chan struct{}, d time.Duration, what string) {
 		require.Fail(t, fmt.Sprintf("%s: not within %s", what, d))
 	}
 }
-
-func isUnavailable(err error) bool { return errors.Is(err, coord.ErrUnavailable) }

@@ -73,6 +73,7 @@ func testSessionCut(t *testing.T, h Harness) {
 	cutAt := time.Now()
 	cut()
 	var lostAt, goneAt time.Time
+	var knew bool
 	eventually(t, "session lost, and its keys gone", func() bool {
 		if lostAt.IsZero() && isClosed(sess.Done()) {
 			lostAt = time.Now()
@@ -80,13 +81,11 @@ func testSessionCut(t *testing.T, h Harness) {
 		// Asked after: if the key is seen gone, Done must have been closed already.
 		if goneAt.IsZero() && gone(t.Context(), b, p+"/e") {
 			goneAt = time.Now()
-			if lostAt.IsZero() {
-				require.True(t, isClosed(sess.Done()), "others saw the keys go before the owner knew")
-				lostAt = goneAt
-			}
+			knew = isClosed(sess.Done())
 		}
 		return !lostAt.IsZero() && !goneAt.IsZero()
 	})
+	require.True(t, knew, "others saw the keys go before the owner knew")
 	require.Less(t, lostAt.Sub(cutAt), ttl, "the owner stops within the time to live")
 	require.Less(t, goneAt.Sub(cutAt), ttl+3*time.Second, "the keys go soon after it")
 	require.ErrorIs(t, a.Apply(soon(t), coord.Put(p+"/e", nil, sess)), coord.ErrSessionLost, "nothing more is done in its name")

@@ -21,8 +21,8 @@ import (
 
 // How the server is tuned. There is one member, so an election is only a matter of starting.
 const (
-	tick     = 50  // ms: a timer's pace, and at start up to five of them until the member leads itself
-	election = 250 // ms: five ticks are etcd's minimum; also makes 1 s the shortest lease
+	tick     = 100 // ms: a timer's pace, and at start up to five of them until the member leads itself
+	election = 500 // ms: five ticks are etcd's minimum; also makes 1 s the shortest lease
 	// History for watches to resume from after a client was away; older changes cost a Resync.
 	retention = "10m"
 	quota     = 2 << 30

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/huker/huker/internal/client"
+	"github.com/huker/huker/internal/controlplane"
+	"github.com/huker/huker/internal/pki"
+)
+
+// The first database, which `huker up` makes.
+const (
+	firstName     = "first"
+	firstSchema   = "app"
+	firstUser     = "app"
+	firstFlavor   = "1"
+	firstVolumeGB = 5
+	firstFile     = "first.json"
+	firstDeadline = 3 * time.Minute
+)
+
+// firstSecret is kept 0600 in the data directory, so that `huker up` can print the same line again.
+type firstSecret struct {
+	Password string `json:"password"`
+	Made     bool   `json:"made"` // afterwards its deletion is its owner's wish: it is not made again
+}
+
+// firstDatabase makes the first database, unless there is one or was one, and prints how to reach it.
+func firstDatabase(ctx context.Context, out io.Writer, c controlplane.Config, say func(string)) error {
+	// This deployment, whatever the environment says of others.
+	local := &app{dataDir: c.DataDir, getenv: func(string) string { return "" }}
+	credentials, err := local.credentials()
+	if err != nil {
+		return err
+	}
+	api, err := client.New(credentials)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.DataDir, firstFile)
+	secret, err := readFirst(path)
+	if err != nil {
+		return err
+	}
+	all, err := api.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	var first client.Instance
+	for _, i := range all {
+		if i.Name == firstName {
+			first = i
+		}
+	}
+	if first.ID == "" {
+		if secret.Made || len(all) > 0 {
+			fmt.Fprintf(out, "Huker is up. API: %s, databases: %d (huker instance list)\n", c.Endpoint(), len(all))
+			return nil
+		}
+		say("creating database " + firstName)
+		first, err = api.CreateInstance(ctx, client.NewInstance{
+			Name: firstName, Flavor: firstFlavor, Volume: client.Volume{Size: firstVolumeGB},
+			Databases: []client.Database{{Name: firstSchema}},
+			Users:     []client.NewUser{{Name: firstUser, Password: secret.Password, Databases: []client.Database{{Name: firstSchema}}}},
+		})
+		if err != nil {
+			return fmt.Errorf("creating the first database: %w", err)
+		}
+	}
+	if first, err = awaitFirst(ctx, api, first, say); err != nil {
+		return err
+	}
+	if !secret.Made {
+		secret.Made = true
+		if err := writeFirst(path, secret); err != nil {
+			return err
+		}
+	}
+	printFirst(out, c, first, secret.Password)
+	return nil
+}
+
+// readFirst gives the kept password, or keeps a new one, before it is used.
+func readFirst(path string) (firstSecret, error) {
+	var s firstSecret
+	data, err := os.ReadFile(path) //nolint:gosec // the data directory is the operator's to name
+	if err == nil {
+		if err = json.Unmarshal(data, &s); err == nil {
+			return s, nil
+		}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, fmt.Errorf("reading %s: %w", path, err)
+	}
+	s.Password = generate()
+	return s, writeFirst(path, s)
+}
+
+func writeFirst(path string, s firstSecret) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return pki.WriteFile(path, data, 0o600)
+}
+
+func awaitFirst(ctx context.Context, api *client.Client, i client.Instance, say func(string)) (client.Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstDeadline)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now, err := api.Instance(ctx, i.ID)
+		switch {
+		case err != nil:
+			return i, err
+		case now.Ready():
+			say("database " + now.Name + " is ready")
+			return now, nil
+		case now.Failed():
+			return i, failure(now)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return i, fmt.Errorf("database %s is still in %s after %s (huker instance show %s)", now.Name, now.Status, firstDeadline, now.Name)
+		}
+	}
+}
+
+func printFirst(out io.Writer, c controlplane.Config, i client.Instance, password string) {
+	fmt.Fprintf(out, `
+Huker is up, with a running MySQL %s database.
+
+  address    %s
+  port       3306
+  user       %s
+  password   %s
+  database   %s
+
+  mysql -h %s -u %s -p'%s' %s
+
+No mysql client on this host?   huker instance connect %s
+The API for other clients:      %s   (eval "$(huker env)")
+`, i.Datastore.Version, i.Address(), firstUser, password, firstSchema, i.Address(), firstUser, password, firstSchema, i.Name, c.Endpoint())
+}

@@ -1,0 +1,160 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/huker/huker/runtime"
+	"github.com/huker/huker/runtime/docker"
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	Check  string `json:"check"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+	Mend   string `json:"mend,omitempty"` // what to do; empty when all is well
+}
+
+// Least amounts with which a first database works.
+const (
+	leastRAMMB  = 1024
+	leastDiskMB = 4096
+)
+
+// Examine looks at this host and at the deployment on it. It changes nothing.
+func Examine(ctx context.Context, p Plane) []Finding {
+	found := []Finding{
+		root(), program("iptables", "apt-get install iptables"), program("iptables-restore", "apt-get install iptables"), forwarding(),
+		space(p.DataDir), private(p.DataDir),
+	}
+	engine, err := docker.Open(ctx, docker.Config{Owner: p.Name})
+	if err != nil {
+		return append(found, Finding{Check: "Docker engine", Detail: err.Error(), Mend: "install and start it: apt-get install docker.io; without systemd: dockerd &"})
+	}
+	defer func() { _ = engine.Close() }()
+	found = append(found, capacity(ctx, engine)...)
+	found = append(found, chain(ctx), backend(ctx))
+	found = append(found, planeState(ctx, engine, p)...)
+	return append(found, volumes(ctx, engine, p)...)
+}
+
+func judge(check string, ok bool, detail, mend string) Finding {
+	if ok {
+		mend = ""
+	}
+	return Finding{Check: check, OK: ok, Detail: detail, Mend: mend}
+}
+
+func root() Finding {
+	uid := os.Geteuid()
+	return judge("root", uid == 0, fmt.Sprintf("running as uid %d", uid), "run it with sudo: Docker's socket and iptables are root's")
+}
+
+func program(name, mend string) Finding {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return judge(name, false, "not found", mend)
+	}
+	return judge(name, true, path, "")
+}
+
+func forwarding() Finding {
+	data, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	on := err == nil && strings.TrimSpace(string(data)) == "1"
+	return judge("IP forwarding", on, "net.ipv4.ip_forward="+strings.TrimSpace(string(data)), "sysctl -w net.ipv4.ip_forward=1 (Docker does so when it starts)")
+}
+
+func space(dir string) Finding {
+	for dir != "/" {
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return judge("disk space", false, err.Error(), "check the disk")
+	}
+	free := fs.Bavail * uint64(fs.Bsize) >> 20 //nolint:gosec // a block size is positive
+	return judge("disk space", free >= leastDiskMB, fmt.Sprintf("%d MB free below %s", free, dir), fmt.Sprintf("make room: at least %d MB", leastDiskMB))
+}
+
+func private(dir string) Finding {
+	i, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return judge("data directory", true, dir+" is made by huker up", "")
+	}
+	if err != nil {
+		return judge("data directory", false, err.Error(), "check the disk")
+	}
+	return judge("data directory", i.Mode().Perm()&0o077 == 0, fmt.Sprintf("%s has mode %04o", dir, i.Mode().Perm()), "chmod 700 "+dir+": it holds keys")
+}
+
+func capacity(ctx context.Context, e *docker.Driver) []Finding {
+	cpus, ram, name, err := e.Capacity(ctx)
+	if err != nil {
+		return []Finding{judge("Docker engine", false, err.Error(), "look at its log: journalctl -u docker")}
+	}
+	return []Finding{
+		judge("Docker engine", true, name, ""),
+		judge("memory", ram >= leastRAMMB, fmt.Sprintf("%d MB, %g cores", ram, cpus), fmt.Sprintf("a database takes 512 MB and more: at least %d MB are needed", leastRAMMB)),
+	}
+}
+
+func chain(ctx context.Context) Finding {
+	err := exec.CommandContext(ctx, "iptables", "-w", "5", "-n", "-L", "DOCKER-USER").Run()
+	return judge("chain DOCKER-USER", err == nil, "Docker asks it first for what is forwarded",
+		"dockerd runs with --iptables=false, or its rules were flushed: restart it, or databases are not reachable from other bridges")
+}
+
+// backend: the host's iptables and the one in the control plane's container must speak of the same rules.
+func backend(ctx context.Context) Finding {
+	out, err := exec.CommandContext(ctx, "iptables", "--version").Output()
+	text := strings.TrimSpace(string(out))
+	return judge("iptables backend", err == nil && strings.Contains(text, "nf_tables"), text,
+		"the control plane uses nf_tables: update-alternatives --set iptables /usr/sbin/iptables-nft, and restart Docker")
+}
+
+func planeState(ctx context.Context, e *docker.Driver, p Plane) []Finding {
+	s, err := e.Inspect(ctx, p.container())
+	switch {
+	case errors.Is(err, runtime.ErrNotFound):
+		return []Finding{judge("control plane", false, "there is no container "+p.container(), "huker up")}
+	case err != nil:
+		return []Finding{judge("control plane", false, err.Error(), "remove or rename what has its name")}
+	case s.Phase != runtime.PhaseRunning:
+		return []Finding{judge("control plane", false, fmt.Sprintf("%s (exit code %d)", s.Phase, s.ExitCode), "docker logs "+p.container()+"; then huker up")}
+	}
+	found := []Finding{judge("control plane", true, "running since "+s.Started.Format("2006-01-02 15:04:05Z"), "")}
+	herr := healthy(ctx, p.Health)
+	detail := p.Health + " answers"
+	if herr != nil {
+		detail = herr.Error()
+	}
+	return append(found, judge("API", herr == nil, detail, "docker logs "+p.container()))
+}
+
+// volumes finds data that no instance has any more.
+func volumes(ctx context.Context, e *docker.Driver, p Plane) []Finding {
+	all, err := e.ListVolumes(ctx, nil)
+	if err != nil {
+		return nil
+	}
+	var found []Finding
+	for _, v := range all {
+		id := v.Labels["io.huker.instance"]
+		if _, err := os.Stat(filepath.Join(p.DataDir, "guests", id, "ensure.json")); err == nil || id == "" {
+			continue
+		}
+		found = append(found, judge("volume", false, v.Name+" belongs to no instance",
+			"if its data is not needed: docker volume rm "+v.Name))
+	}
+	return found
+}

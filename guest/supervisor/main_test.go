@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +31,8 @@ func TestMain(m *testing.M) {
 		os.Exit(beSupervisor(root))
 	case name == "mysqld":
 		os.Exit(beMysqld(root))
+	case name == "huker-ctl":
+		os.Exit(beControl())
 	case strings.HasPrefix(name, "huker-guestagent-"):
 		os.Exit(beAgent(root, strings.TrimPrefix(name, "huker-guestagent-")))
 	}
@@ -183,6 +187,36 @@ func beAgent(root, kind string) int {
 	}
 	note(root, "agent "+kind+" clean")
 	return 0
+}
+
+// beControl prints the status when it is as asked for, or gives a command.
+func beControl() int {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := control.Dial(paths.Default().SupervisorSocket())
+	var err error
+	switch os.Args[1] {
+	case "watch":
+		var after uint64
+		if after, err = strconv.ParseUint(os.Args[2], 10, 64); err == nil {
+			var st control.Status
+			if st, err = c.Watch(ctx, after); err == nil {
+				err = json.NewEncoder(os.Stdout).Encode(st)
+			}
+		}
+	case "start":
+		err = c.StartMysqld(ctx)
+	case "stop":
+		err = c.StopMysqld(ctx)
+	case "restart":
+		err = c.RestartMysqld(ctx)
+	case "replace":
+		err = c.ReplaceAgent(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return code(err)
 }
 
 func notes(t *testing.T, root string) []string {

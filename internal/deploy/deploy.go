@@ -100,7 +100,7 @@ func Up(ctx context.Context, e Engine, p Plane, say func(string)) error {
 	if err := e.Start(ctx, spec.Name); err != nil {
 		return err
 	}
-	return awaitHealth(ctx, e, p)
+	return awaitHealth(ctx, p)
 }
 
 func touch(path string) error {
@@ -111,23 +111,20 @@ func touch(path string) error {
 	return f.Close()
 }
 
-func awaitHealth(ctx context.Context, e Engine, p Plane) error {
+func awaitHealth(ctx context.Context, p Plane) error {
 	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
 	defer cancel()
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
-	last := errors.New("not asked yet")
 	for {
-		if last = healthy(ctx, p.Health); last == nil {
+		err := healthy(ctx, p.Health)
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the control plane is not healthy: %w (docker logs %s tells more)", last, p.container())
-		}
-		if s, err := e.Inspect(ctx, p.container()); err == nil && s.Phase == runtime.PhaseExited && s.ExitCode != 0 {
-			last = fmt.Errorf("it ended with code %d", s.ExitCode) // the engine starts it again
+			return fmt.Errorf("the control plane is not healthy: %w (docker logs %s tells more)", err, p.container())
 		}
 	}
 }
@@ -139,7 +136,7 @@ func healthy(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := (&http.Client{}).Do(r)
 	if err != nil {
 		return err
 	}

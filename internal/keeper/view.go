@@ -56,10 +56,9 @@ func (v *view) follow(ctx context.Context, s coord.Store, synced chan<- struct{}
 			prefix = protocol.GuestsKey
 		}
 		switch {
-		case !ok && ctx.Err() != nil:
-			return nil
-		case !ok:
+		case !ok && ctx.Err() == nil:
 			return fmt.Errorf("the watch of %s ended", prefix)
+		case !ok:
 		case e.Resync:
 			if err := v.load(ctx, s, prefix); err != nil {
 				return err

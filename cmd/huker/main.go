@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/huker/huker/internal/cli"
 )
@@ -12,8 +14,15 @@ import (
 var version = "dev" // set when it is built
 
 func main() {
-	if err := cli.NewRoot(version).ExecuteContext(context.Background()); err != nil {
+	os.Exit(run())
+}
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := cli.NewRoot(version).ExecuteContext(ctx)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "huker:", err)
-		os.Exit(1)
 	}
+	return cli.ExitCode(err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -277,4 +278,27 @@ func (c *Client) identity(ctx context.Context, where string, out any) error {
 		g.sign(req)
 		return send(c.http, req, false, out)
 	})
+}
+
+// Health asks how the service's parts are: "ok", or what is wrong. It needs no sign-in.
+func (c *Client) Health(ctx context.Context) (map[string]string, error) {
+	endpoint, err := c.Endpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	root, _, _ := strings.Cut(endpoint, "/v1.0")
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, root+"/healthz", nil)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, &Unreachable{URL: root, Err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var parts map[string]string
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&parts); err != nil {
+		return nil, fmt.Errorf("client: read the health of %s (HTTP %d): %w", root, resp.StatusCode, err)
+	}
+	return parts, nil
 }

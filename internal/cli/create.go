@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/huker/huker/internal/client"
+)
+
+type createFlags struct {
+	flavor, datastore, version string
+	volume                     int
+	databases                  []string
+	user, host                 string
+	allow                      []string
+	private                    bool
+	secret                     secretFlags
+	wait                       waitFlags
+}
+
+func (a *app) newInstanceCreate() *cobra.Command {
+	var f createFlags
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a database instance",
+		Long: `Create a database instance, and wait until it serves.
+
+With --user it gets a user with all rights on the databases of --database. A password is made for the user and shown once, unless it is
+given with --password-stdin, --password-file or --ask-password.`,
+		Example: `  huker instance create shop --database shop --user app
+  huker instance create shop --flavor db.medium --volume 20 --allow 10.0.0.0/8
+  pass show shop | huker instance create shop --database shop --user app --password-stdin`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.createInstance(cmd, args[0], f) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.flavor, "flavor", "", "size, by name or id (default: the smallest; \"huker flavor list\" shows them)")
+	fs.IntVar(&f.volume, "volume", 5, "size of the volume in GB")
+	fs.StringVar(&f.datastore, "datastore", "", "product (default: mysql)")
+	fs.StringVar(&f.version, "version", "", "version of the product (default: the newest)")
+	fs.StringSliceVar(&f.databases, "database", nil, "database to create; can be repeated")
+	fs.StringVar(&f.user, "user", "", "user to create")
+	fs.StringVar(&f.host, "host", "", "where the user may come from (default: everywhere)")
+	fs.StringSliceVar(&f.allow, "allow", nil, "network that may reach the instance, as 10.0.0.0/8; can be repeated (default: all)")
+	fs.BoolVar(&f.private, "private", false, "give it no public address")
+	f.secret.register(cmd)
+	f.wait.register(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("flavor", a.completeFlavors)
+	return cmd
+}
+
+func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) error {
+	if f.user == "" && (f.secret.given() || f.host != "") {
+		return usagef("passwords and --host are for --user")
+	}
+	c, err := a.client(cmd)
+	if err != nil {
+		return err
+	}
+	flavor, err := a.flavor(cmd.Context(), c, f.flavor)
+	if err != nil {
+		return err
+	}
+	in := client.NewInstance{
+		Name: name, Flavor: flavor.ID, Volume: client.Volume{Size: f.volume},
+		Access: &client.Access{IsPublic: !f.private, AllowedCIDRs: append([]string{}, f.allow...)},
+	}
+	for key, value := range map[string]string{"type": f.datastore, "version": f.version} {
+		if value != "" {
+			if in.Datastore == nil {
+				in.Datastore = map[string]string{}
+			}
+			in.Datastore[key] = value
+		}
+	}
+	for _, d := range f.databases {
+		in.Databases = append(in.Databases, client.Database{Name: d})
+	}
+	var shown string
+	if f.user != "" {
+		password, err := a.readSecret(cmd, f.secret, "Password for user "+f.user+": ")
+		if err != nil {
+			return err
+		}
+		if password == "" {
+			password = generate()
+			shown = password
+		}
+		in.Users = []client.NewUser{{Name: f.user, Host: f.host, Password: password, Databases: in.Databases}}
+	}
+	i, err := c.CreateInstance(cmd.Context(), in)
+	if err != nil {
+		return err
+	}
+	if shown != "" { // before the wait: whatever happens in it, the password is known
+		say(cmd, "Password of user %s, shown this once: %s", f.user, shown)
+	}
+	if f.wait.on() {
+		if i, err = a.ready(cmd, c, i, f.wait); err != nil {
+			return err
+		}
+	}
+	return a.printInstance(cmd, c, i, pair{"connect with", connectHint(i, f)})
+}
+
+func connectHint(i client.Instance, f createFlags) any {
+	if i.Address() == "" || f.user == "" {
+		return nil
+	}
+	words := []string{"mysql", "-h", i.Address(), "-u", f.user, "-p"}
+	if len(f.databases) > 0 {
+		words = append(words, f.databases[0])
+	}
+	for k, w := range words {
+		words[k] = shellQuote(w)
+	}
+	return fmt.Sprint(strings.Join(words, " "))
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/huker/huker/internal/client"
+)
+
+var idForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// ambiguous says that a name fits several things.
+func ambiguous(what, ref string, candidates []string) error {
+	return fmt.Errorf("%q is the name of %d %ss; use one of these instead:\n  %s", ref, len(candidates), what, strings.Join(candidates, "\n  "))
+}
+
+// instance finds one by id or name.
+func (a *app) instance(ctx context.Context, c *client.Client, ref string) (client.Instance, error) {
+	if idForm.MatchString(ref) {
+		i, err := c.Instance(ctx, ref)
+		if err == nil || !client.NotFound(err) {
+			return i, err
+		}
+	}
+	all, err := c.Instances(ctx)
+	if err != nil {
+		return client.Instance{}, err
+	}
+	var found []client.Instance
+	var lines []string
+	for _, i := range all {
+		if i.Name == ref {
+			found = append(found, i)
+			lines = append(lines, fmt.Sprintf("%s  %s, created %s", i.ID, i.Status, stamp(i.Created)))
+		}
+	}
+	switch len(found) {
+	case 0:
+		return client.Instance{}, fmt.Errorf("there is no instance %q in this project (\"huker instance list\" shows them)", ref)
+	case 1:
+		return c.Instance(ctx, found[0].ID) // lists leave details out
+	}
+	return client.Instance{}, ambiguous("instance", ref, lines)
+}
+
+// connected gives the client and the instance that a command's first argument names.
+func (a *app) connected(cmd *cobra.Command, ref string) (*client.Client, client.Instance, error) {
+	c, err := a.client(cmd)
+	if err != nil {
+		return nil, client.Instance{}, err
+	}
+	i, err := a.instance(cmd.Context(), c, ref)
+	return c, i, err
+}
+
+// user finds a user of an instance by name, or by name@host where several have the name.
+func (a *app) user(ctx context.Context, c *client.Client, instance, ref string) (client.User, error) {
+	all, err := c.Users(ctx, instance)
+	if err != nil {
+		return client.User{}, err
+	}
+	var found []client.User
+	var lines []string
+	for _, u := range all {
+		if u.String() == ref {
+			return u, nil
+		}
+		if u.Name == ref {
+			found = append(found, u)
+			lines = append(lines, u.String())
+		}
+	}
+	switch len(found) {
+	case 0:
+		return client.User{}, fmt.Errorf("there is no user %q on this instance (\"huker user list\" shows them)", ref)
+	case 1:
+		return found[0], nil
+	}
+	return client.User{}, ambiguous("user", ref, lines)
+}
+
+// flavor finds a size by id or name; the smallest when ref is empty.
+func (a *app) flavor(ctx context.Context, c *client.Client, ref string) (client.Flavor, error) {
+	all, err := c.Flavors(ctx)
+	if err != nil {
+		return client.Flavor{}, err
+	}
+	var known []string
+	for _, f := range all {
+		if ref == "" || f.ID == ref || f.Name == ref {
+			return f, nil
+		}
+		known = append(known, f.Name)
+	}
+	return client.Flavor{}, fmt.Errorf("there is no flavor %q; there are %s", ref, strings.Join(known, ", "))
+}
+
+// completeInstances offers names for the first argument.
+func (a *app) completeInstances(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, err := a.client(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	all, err := c.Instances(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []string
+	for _, i := range all {
+		out = append(out, i.Name+"\t"+i.Status)
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) completeFlavors(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	c, err := a.client(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	all, err := c.Flavors(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []string
+	for _, f := range all {
+		out = append(out, fmt.Sprintf("%s\t%d MB, %g CPUs", f.Name, f.RAM, f.VCPUs))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+func stamp(t client.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

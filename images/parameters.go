@@ -102,9 +102,7 @@ func (r row) parameter(static map[string]bool, values map[string][]string) Param
 		p.Min, p.Max = text(r.Min), text(r.Max)
 	}
 	if p.Type == "enumeration" || p.Type == "set" {
-		if p.Values = values[r.Name]; len(p.Values) < 2 {
-			p.Values = valuesIn(p.Doc)
-		}
+		p.Values = mergeValues(values[r.Name], valuesIn(p.Doc))
 	}
 	if r.Source == "COMPILED" {
 		if p.Default = r.Global; p.Default == nil {
@@ -174,12 +172,31 @@ func parseValues(data []byte) map[string][]string {
 			continue
 		}
 		for _, v := range strings.Split(value, ",") {
-			if v != "" && !slices.Contains(out[name], v) {
+			if v != "" && v != "NOT_USED" && !slices.Contains(out[name], v) {
 				out[name] = append(out[name], v)
 			}
 		}
 	}
 	return out
+}
+
+// mergeValues gives the values that the server told, and those besides that the documentation names if it names all of the former:
+// some can be given only when the server starts.
+func mergeValues(told, documented []string) []string {
+	if len(told) < 2 {
+		return documented
+	}
+	for _, v := range told {
+		if !slices.Contains(documented, v) {
+			return told
+		}
+	}
+	for _, v := range documented {
+		if !slices.Contains(told, v) {
+			told = append(told, v)
+		}
+	}
+	return told
 }
 
 // The documentation of a variable that cannot be set names its values in one of these ways.
@@ -193,7 +210,7 @@ var (
 
 // valuesIn finds the values of an enumeration in its documentation; nil when it names none.
 func valuesIn(doc string) []string {
-	doc = strings.Join(strings.Fields(doc), " ")
+	doc = strings.ReplaceAll(strings.Join(strings.Fields(doc), " "), " (default)", "")
 	for _, re := range valueList {
 		m := re.FindStringSubmatch(doc)
 		if m == nil {

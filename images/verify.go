@@ -176,7 +176,7 @@ func parseCheck(line string) (Check, bool) {
 
 // missing gives a failed check for each that the script should have come to: a script that stopped early proves nothing.
 func missing(said []Check, f Facts) []Check {
-	want := []string{"user", "hardened", "libraries", "template", "starts", "version", "semi-sync", "clone", "accounts", "shutdown"}
+	want := []string{"user", "hardened", "libraries", "template", "starts", "version", "semi-sync", "clone", "accounts", "no transactions", "time zones", "shutdown"}
 	for _, p := range f.Plugins {
 		want = append(want, "plugin "+p)
 	}

@@ -18,13 +18,14 @@ chown "$HUKER_UID:$HUKER_GID" /var/lib/mysql /huker/run
 chmod 0700 /var/lib/mysql
 
 step "making the template data directory"
-# No keys and no UUID: every instance gets its own. The smallest redo log: mysqld resizes it in the background when it starts.
-quiet="--no-defaults --user=mysql --datadir=$template --secure-file-priv=NULL --auto-generate-certs=OFF
-	--caching-sha2-password-auto-generate-rsa-keys=OFF --innodb-redo-log-capacity=8388608"
+# The smallest redo log: mysqld resizes it in the background when it starts.
+quiet="--no-defaults --user=mysql --datadir=$template --secure-file-priv=NULL"
 # shellcheck disable=SC2086
-mysqld $quiet --initialize-insecure --disable-log-bin --log-error-verbosity=1
+mysqld $quiet --initialize-insecure --disable-log-bin --log-error-verbosity=1 --innodb-redo-log-capacity=8388608 \
+	--auto-generate-certs=OFF --caching-sha2-password-auto-generate-rsa-keys=OFF
 
 step "starting the server"
+# With as few options as can be: what is set here has no default in the catalogue.
 log=$build/mysqld.log
 mkdir -p "$build/server"
 chown "$HUKER_UID:$HUKER_GID" "$build/server"
@@ -61,7 +62,7 @@ else
 	from='performance_schema.variables_info m'
 	columns="'min',m.min_value,'max',m.max_value"
 fi
-sql -e "SET SESSION group_concat_max_len=1048576; SELECT JSON_OBJECT('name',m.variable_name,$columns,
+sql -e "SELECT JSON_OBJECT('name',m.variable_name,$columns,
 	'global',g.variable_value,'session',s.variable_value,'source',i.variable_source)
 	FROM $from
 	LEFT JOIN performance_schema.variables_info i ON i.variable_name=m.variable_name
@@ -75,20 +76,22 @@ sql -e "SELECT variable_name FROM performance_schema.global_variables ORDER BY v
 sed 's/.*/SET GLOBAL & = @@GLOBAL.&;/' "$out/probed" >"$build/probe.sql"
 sql --force <"$build/probe.sql" 2>"$out/refused" >/dev/null || true
 
-# An enumeration can be set by number, a set by bit: the server then tells the value's name, and the documentation need not be believed.
-# A number that is refused leaves the value before it, which is told twice.
+# An enumeration can be set by number, a set by bit: the server then tells the value's name, and the documentation need not be
+# believed. A number that is refused leaves the value before it, which is told twice. Up and down first, for variables that go in steps only
+# (gtid_mode).
 if [ "$metadata" = 1 ]; then
+	numbers="0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39"
 	sql -e "SELECT m.variable_name, LOWER(m.data_type), IF(g.variable_name IS NULL,'SESSION','GLOBAL')
 		FROM performance_schema.variables_metadata m LEFT JOIN performance_schema.global_variables g USING (variable_name)
 		WHERE m.data_type IN ('Enumeration','Set') ORDER BY 1" |
 		while read -r name type scope; do
-			number=1
-			[ "$type" = set ] || number=0
-			for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40; do
-				echo "SET $scope $name = $number; SELECT CONCAT('$name ',@@$scope.$name);"
-				[ "$type" = set ] && number=$((number * 2)) || number=$((number + 1))
+			set="SET $scope $name ="
+			[ "$type" = set ] || for n in 1 2 3 4 4 3 2 1 0; do echo "$set $n;"; done
+			for n in $numbers; do
+				[ "$type" = set ] && n="1<<$n"
+				echo "$set $n; SELECT CONCAT('$name ',@@$scope.$name);"
 			done
-			echo "SET $scope $name = DEFAULT;"
+			echo "$set DEFAULT;"
 		done >"$build/values.sql"
 	sql --force <"$build/values.sql" 2>/dev/null >"$out/values" || true
 else
@@ -96,12 +99,14 @@ else
 fi
 kill -0 $server 2>/dev/null || { cat "$log" >&2 && fail "the server died of the probe"; }
 
+gtids=$(sql -e "SELECT @@GLOBAL.gtid_executed")
 step "stopping the server"
 sql -e 'SET GLOBAL innodb_fast_shutdown=0; SHUTDOWN' 2>/dev/null || true
 wait $server || { cat "$log" >&2 && fail "the server did not shut down cleanly"; }
 
 # What a server makes anew when it first starts: its identity, spare redo files, doublewrite and temporary files, binlogs.
 cd "$template"
+[ -z "$gtids" ] || fail "the template has transactions of its own: $gtids"
 rm -rf auto.cnf binlog.* ./*.pem ./*.pid '#innodb_redo'/*_tmp '#ib_'*.dblwr '#innodb_temp' ibtmp1
 [ -e mysql.ibd ] && [ -e ibdata1 ] || fail "the template is not a data directory"
 chown -R "$HUKER_UID:$HUKER_GID" "$template"

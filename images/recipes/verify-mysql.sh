@@ -65,6 +65,13 @@ cloned=$(sql -e "CLONE LOCAL DATA DIRECTORY = '/var/lib/mysql/clone'")
 accounts=$(sql -e "SELECT GROUP_CONCAT(user,'@',host) FROM mysql.user WHERE account_locked='N'")
 [ "$accounts" = root@localhost ] && check accounts ok || check accounts failed "open accounts: $accounts"
 
+# Transactions of its own would be foreign to any primary that it is to follow.
+gtids=$(sql -e "SELECT CONCAT(@@GLOBAL.gtid_executed, (SELECT COUNT(*) FROM mysql.gtid_executed))")
+[ "$gtids" = 0 ] && check "no transactions" ok || check "no transactions" failed "$gtids"
+
+zone=$(sql -e "SELECT CONVERT_TZ('2026-01-01 00:00:00','UTC','Europe/Berlin')")
+[ "$zone" = "2026-01-01 01:00:00" ] && check "time zones" ok || check "time zones" failed "Europe/Berlin is unknown"
+
 sql -e SHUTDOWN >/dev/null
 tries=0
 while kill -0 $server 2>/dev/null && [ $tries -lt 600 ]; do

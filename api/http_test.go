@@ -294,7 +294,9 @@ func TestDatastores(t *testing.T) {
 
 // TestQuotaExceeded: the message names the resource, the limit, what is used and what is asked for.
 func TestQuotaExceeded(t *testing.T) {
-	w := newWorld(t, func(c *api.Config) { c.DefaultQuota = &model.Quota{Instances: 2, RAMMB: 1536, VolumesGB: 10, Backups: 0} })
+	w := newWorld(t, func(c *api.Config) {
+		c.DefaultQuota = &model.Quota{Instances: 2, RAMMB: 1536, VolumesGB: 10, Backups: 0}
+	})
 	create := func(flavor string, gb int) reply {
 		return w.call(alice, "POST", base, fmt.Sprintf(`{"instance":{"name":"n","flavorRef":%q,"volume":{"size":%d}}}`, flavor, gb))
 	}

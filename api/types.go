@@ -82,12 +82,9 @@ func lastOfHref(ref string) string {
 	if !strings.HasPrefix(ref, "http://") && !strings.HasPrefix(ref, "https://") {
 		return ref
 	}
-	u, err := url.Parse(ref)
-	if err != nil {
-		return ref
-	}
-	path := strings.TrimRight(u.Path, "/")
-	return path[strings.LastIndexByte(path, '/')+1:]
+	ref, _, _ = strings.Cut(ref, "?")
+	ref = strings.TrimRight(ref, "/")
+	return ref[strings.LastIndexByte(ref, '/')+1:]
 }
 
 // SizeGB is a volume's size; old clients send it as text.

@@ -5,7 +5,6 @@
 package mysqltest
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -17,24 +16,23 @@ import (
 	"time"
 )
 
-// ImageEnv names the image to test with: one that has mysqld and a template data directory.
+// ImageEnv names the image to test with: one that has mysqld, the mysql client and a template data directory. By default it is the newest MySQL
+// image that Huker built here.
 const ImageEnv = "HUKER_TEST_MYSQL_IMAGE"
 
 // requireEnv turns a skip into a failure.
 const requireEnv = "HUKER_REQUIRE_DOCKER"
 
-// candidates are images tried when the environment names none.
-var candidates = []string{"huker/mysql:9.7", "huker-dev/mysql:9.7"}
-
 // mysqld is started again as long as the file "on" is there, which goes after 20 minutes: so ends the container of a test that was killed.
 const script = `cp -r /usr/share/huker/template /tmp/data && rm -f /tmp/data/auto.cnf
 touch /tmp/on
-(sleep 1200; rm /tmp/on; kill -9 $(pidof mysqld)) &
+(sleep 1200; rm /tmp/on; kill -9 $(cat /tmp/mysqld.pid)) &
 while [ -e /tmp/on ]; do
   mysqld --no-defaults --secure-file-priv=NULL --datadir=/tmp/data --socket=/shared/mysqld.sock --pid-file=/tmp/pid --mysqlx=OFF \
     --super-read-only=ON --offline-mode=ON --gtid-mode=ON --enforce-gtid-consistency=ON --partial-revokes=ON --skip-name-resolve \
     --log-bin=/tmp/data/binlog --innodb-buffer-pool-size=64M --log-bin-trust-function-creators=1 --max-connections=60 \
     --log-error=/shared/error.log --general-log-file=/shared/general.log --slow-query-log-file=/shared/slow.log --port=3306 &
+  echo $! > /tmp/mysqld.pid
   wait $!
 done`
 
@@ -96,7 +94,7 @@ func (s *Server) Socket() string { return filepath.Join(s.Dir, "mysqld.sock") }
 
 // Kill kills mysqld with SIGKILL; it is started again at once.
 func (s *Server) Kill() error {
-	out, err := s.Exec("bash", "-c", "kill -9 $(pidof mysqld)")
+	out, err := s.Exec("bash", "-c", "kill -9 $(cat /tmp/mysqld.pid)")
 	if err != nil {
 		return fmt.Errorf("kill mysqld: %w: %s", err, out)
 	}
@@ -127,20 +125,19 @@ func (s *Server) docker(args ...string) ([]byte, error) {
 }
 
 func findImage() string {
-	names := candidates
-	if v := os.Getenv(ImageEnv); v != "" {
-		names = []string{v}
-	}
 	if os.Getenv("HUKER_NO_DOCKER") == "1" {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for _, n := range names {
-		out, err := exec.CommandContext(ctx, "docker", "image", "inspect", "-f", "{{.Id}}", n).Output() // #nosec G204
-		if err == nil && len(bytes.TrimSpace(out)) > 0 {
-			return n
-		}
+	args := []string{"image", "ls", "--no-trunc", "-q", "--filter", "label=io.huker.kind=database", "--filter", "label=io.huker.engine=mysql"}
+	if v := os.Getenv(ImageEnv); v != "" {
+		args = []string{"image", "inspect", "-f", "{{.Id}}", v}
 	}
-	return ""
+	out, err := exec.CommandContext(ctx, "docker", args...).Output() // #nosec G204 -- a test's own words
+	if err != nil {
+		return ""
+	}
+	newest, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return newest
 }

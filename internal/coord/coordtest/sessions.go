@@ -96,18 +96,18 @@ func testSessionShortCut(t *testing.T, h Harness) {
 	if h.OpenCuttable == nil {
 		t.Skip("the engine's network cannot be cut here")
 	}
-	const ttl = 6 * time.Second
+	const ttl = 9 * time.Second
 	a, cut, mend := h.OpenCuttable(t)
 	defer a.Close()
 	b, p := open(t, h), root()
 	sess, err := a.NewSession(soon(t), ttl)
 	require.NoError(t, err)
 	require.NoError(t, a.Apply(soon(t), coord.CreateEphemeral(p+"/e", nil, sess)))
-	for range 3 {
+	for range 2 { // each longer than the pause between two renewals
 		cut()
-		time.Sleep(ttl / 4)
+		time.Sleep(ttl * 35 / 100)
 		mend()
-		time.Sleep(ttl / 3)
+		time.Sleep(ttl * 35 / 100)
 	}
 	require.False(t, isClosed(sess.Done()))
 	require.False(t, gone(soon(t), b, p+"/e"))

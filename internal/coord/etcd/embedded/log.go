@@ -12,7 +12,7 @@ import (
 
 // zapLogger has etcd's warnings and worse go to slog. What etcd calls fatal ends the goroutine and tells fail, because the
 // process is not etcd's to end.
-func zapLogger(to *slog.Logger, fail func(error), closing context.Context) *zap.Logger {
+func zapLogger(closing context.Context, to *slog.Logger, fail func(error)) *zap.Logger {
 	core := &slogCore{to: to.With("component", "etcd"), closing: closing}
 	return zap.New(core, zap.WithFatalHook(onFatal{fail}))
 }

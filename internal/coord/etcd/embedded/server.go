@@ -162,7 +162,7 @@ func (s *Server) embedConfig() (*embed.Config, error) {
 	cfg := embed.NewConfig()
 	cfg.Name = s.cfg.Name
 	cfg.Dir = filepath.Join(s.cfg.DataDir, "member")
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(s.cfg.Logger, s.fail, s.guard.ctx))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(s.guard.ctx, s.cfg.Logger, s.fail))
 	cfg.TickMs, cfg.ElectionMs = tick, election
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = v3compactor.ModePeriodic, retention
 	cfg.QuotaBackendBytes = quota

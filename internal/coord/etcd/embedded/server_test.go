@@ -146,7 +146,7 @@ func TestStartRefuses(t *testing.T) {
 func TestFatalEndsNoProcess(t *testing.T) {
 	var got error
 	var out strings.Builder
-	log := zapLogger(slog.New(slog.NewTextHandler(&out, nil)), func(err error) { got = err }, t.Context())
+	log := zapLogger(t.Context(), slog.New(slog.NewTextHandler(&out, nil)), func(err error) { got = err })
 	cause := errors.New("no space left on device")
 	var wg sync.WaitGroup
 	wg.Go(func() { log.Fatal("failed to save", zap.Error(cause)) })

@@ -2,14 +2,19 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/huker/huker/internal/client"
 	"github.com/huker/huker/internal/controlplane"
@@ -75,7 +80,7 @@ func firstDatabase(ctx context.Context, out io.Writer, c controlplane.Config, sa
 			return fmt.Errorf("creating the first database: %w", err)
 		}
 	}
-	if first, err = awaitFirst(ctx, api, first, say); err != nil {
+	if first, err = awaitFirst(ctx, api, first, secret.Password, say); err != nil {
 		return err
 	}
 	if !secret.Made {
@@ -112,7 +117,8 @@ func writeFirst(path string, s firstSecret) error {
 	return pki.WriteFile(path, data, 0o600)
 }
 
-func awaitFirst(ctx context.Context, api *client.Client, i client.Instance, say func(string)) (client.Instance, error) {
+// awaitFirst waits until the database answers a query: right after a start, its row may still say what was true before the stop.
+func awaitFirst(ctx context.Context, api *client.Client, i client.Instance, password string, say func(string)) (client.Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, firstDeadline)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -122,7 +128,7 @@ func awaitFirst(ctx context.Context, api *client.Client, i client.Instance, say 
 		switch {
 		case err != nil:
 			return i, err
-		case now.Ready():
+		case now.Ready() && answers(ctx, now.Address(), password):
 			say("database " + now.Name + " is ready")
 			return now, nil
 		case now.Failed():
@@ -135,6 +141,29 @@ func awaitFirst(ctx context.Context, api *client.Client, i client.Instance, say 
 		}
 	}
 }
+
+// answers reports whether the first user can run a query.
+func answers(ctx context.Context, address, password string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd, c.DBName = "tcp", net.JoinHostPort(address, "3306"), firstUser, password, firstSchema
+	c.TLS = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // on this host's own bridge; nothing is read
+	c.Logger = &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return false
+	}
+	db := sql.OpenDB(connector)
+	defer func() { _ = db.Close() }()
+	err = db.PingContext(ctx)
+	var refused *mysql.MySQLError
+	// A password that was changed since is an answer too.
+	return err == nil || (errors.As(err, &refused) && refused.Number == errAccessDenied)
+}
+
+// errAccessDenied is ER_ACCESS_DENIED_ERROR.
+const errAccessDenied = 1045
 
 func printFirst(out io.Writer, c controlplane.Config, i client.Instance, password string) {
 	fmt.Fprintf(out, `

@@ -194,12 +194,11 @@ func Covers(certPEM []byte, hosts ...string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	all := true
 	for _, h := range hosts {
-		if cert.VerifyHostname(h) != nil {
-			return false, nil
-		}
+		all = all && cert.VerifyHostname(h) == nil
 	}
-	return true, nil
+	return all, nil
 }
 
 func newKey() (*ecdsa.PrivateKey, []byte, error) {

@@ -42,6 +42,8 @@ func (s *Store) NewSession(ctx context.Context, ttl time.Duration) (coord.Sessio
 }
 
 // OpenSession is NewSession with the type of this package.
+//
+//nolint:contextcheck // a session lives as long as the store, not as the call that opened it
 func (s *Store) OpenSession(ctx context.Context, ttl time.Duration) (*Session, error) {
 	if ttl < coord.MinTTL {
 		return nil, fmt.Errorf("%w: a session of %s", coord.ErrInvalid, ttl)

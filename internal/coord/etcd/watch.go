@@ -87,7 +87,7 @@ func (s *Store) Follow(ctx context.Context, r Range, from int64) <-chan Change {
 		defer close(out)
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		defer context.AfterFunc(s.ctx, cancel)()
+		defer context.AfterFunc(s.ctx, cancel)() //nolint:contextcheck // ends with the store as well as with ctx
 		for ctx.Err() == nil {
 			var err error
 			if from, err = s.follow(ctx, r, from, out); err == nil {

@@ -93,8 +93,8 @@ func (d *database) wish(ctx context.Context, k wishKind) error {
 
 // run keeps mysqld as it is wished, until ctx ends; then it shuts it down.
 func (d *database) run(ctx context.Context) {
-	rotation := time.NewTicker(d.s.cfg.Timing.LogRotation)
-	defer rotation.Stop()
+	look := time.NewTicker(d.s.cfg.Timing.Look)
+	defer look.Stop()
 	defer d.retry.Stop()
 	defer d.resend.Stop()
 	for ctx.Err() == nil {
@@ -114,8 +114,9 @@ func (d *database) run(ctx context.Context) {
 			d.onExit(ctx)
 		case <-d.resend.C:
 			d.terminate()
-		case <-rotation.C:
+		case <-look.C:
 			d.rotate()
+			d.stuck()
 		}
 	}
 	d.shutdown()
@@ -374,18 +375,36 @@ func (d *database) shutdown() {
 	d.phase(control.Stopped, "")
 }
 
+// stuck finds a mysqld that neither answers nor ends: on a full volume it waits for space, and says so in a log that has no space either.
+// It goes on by itself, within a minute of getting some, so it is left alone.
+func (d *database) stuck() {
+	if d.proc == nil || d.ready || d.stopping {
+		return
+	}
+	if reason := volumeFull(d.s.cfg.Paths.Volume); reason != "" {
+		d.phase(control.Failed, reason)
+		answer(&d.starters, fmt.Errorf("%w: %s", control.ErrFailed, reason))
+	}
+}
+
 func (d *database) rotate() {
+	// Before it answers, mysqld may not have a handler for the signal yet, and would die of it.
+	if d.proc != nil && !d.ready {
+		return
+	}
 	rotated, err := rotate(d.s.cfg.Paths)
 	if err != nil {
 		d.log.Warn("a log cannot be put aside", "op", "rotate", "error", err)
 	}
-	// Before it answers, mysqld may not have a handler for the signal yet, and would die of it.
-	if rotated && d.ready {
+	if rotated && d.proc != nil {
 		d.s.procs.signal(d.proc, syscall.SIGUSR1) // open all logs anew
 	}
 }
 
 func (d *database) phase(p control.Phase, reason string) {
+	if st, _ := d.s.board.get(); st.Mysqld.Phase == p && st.Mysqld.Reason == reason {
+		return
+	}
 	d.s.board.update(func(st *control.Status) {
 		if st.Mysqld.Phase != p {
 			st.Mysqld.Phase, st.Mysqld.Since = p, time.Now()

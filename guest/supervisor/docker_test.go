@@ -31,13 +31,13 @@ const (
 var image = sync.OnceValue(func() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	candidates := []string{"huker/mysql:9.7", "huker-dev/mysql:9.7"}
 	if named := os.Getenv(imageEnv); named != "" {
-		candidates = []string{named}
+		return named
 	}
-	for _, name := range candidates {
-		if exec.CommandContext(ctx, "docker", "image", "inspect", name).Run() == nil { // #nosec G204 -- a test's own words
-			return name
+	for _, repository := range []string{"huker/mysql", "huker-dev/mysql"} {
+		out, err := exec.CommandContext(ctx, "docker", "images", "--format", "{{.Repository}}:{{.Tag}}", repository).Output() // newest first; #nosec G204 -- fixed words
+		if newest, _, _ := strings.Cut(string(out), "\n"); err == nil && newest != "" {
+			return newest
 		}
 	}
 	return ""
@@ -91,6 +91,7 @@ func newContainer(t *testing.T, memoryMB int) *container {
 		}
 		_, _ = c.docker("rm", "-f", "-v", c.name)
 		_, _ = c.docker("volume", "rm", "-f", c.name)
+		_, _ = c.docker("network", "rm", c.name)
 		_ = os.RemoveAll(dir)
 	})
 	for _, d := range []string{dir, filepath.Join(dir, "bin"), filepath.Join(dir, "etc")} {

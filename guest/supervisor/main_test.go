@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 // quick is the patience of a supervisor under test.
 var quick = supervisor.Timing{
 	Backoff: 50 * time.Millisecond, BackoffMax: 300 * time.Millisecond, Stable: 2 * time.Second, AgentReady: 1500 * time.Millisecond,
-	AgentStop: 500 * time.Millisecond, Resend: 200 * time.Millisecond, LogRotation: 100 * time.Millisecond,
+	AgentStop: 500 * time.Millisecond, Resend: 200 * time.Millisecond, Look: 100 * time.Millisecond,
 }
 
 func beSupervisor(root string) int {

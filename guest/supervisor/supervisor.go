@@ -39,13 +39,13 @@ type Config struct {
 
 // Timing are the supervisor's patience; tests shorten it.
 type Timing struct {
-	Backoff     time.Duration // before the second restart in a row (the first is immediate); doubled with each: 500 ms
-	BackoffMax  time.Duration // 30 s
-	Stable      time.Duration // so long up, and earlier exits are forgotten: 30 s
-	AgentReady  time.Duration // a new agent must say that it is ready: 30 s
-	AgentStop   time.Duration // between SIGTERM and SIGKILL of an agent: 10 s
-	Resend      time.Duration // SIGTERM is sent to mysqld again, since it loses one that comes while it starts: 3 s
-	LogRotation time.Duration // between looks at the sizes of logs: 10 s
+	Backoff    time.Duration // before the second restart in a row (the first is immediate); doubled with each: 500 ms
+	BackoffMax time.Duration // 30 s
+	Stable     time.Duration // so long up, and earlier exits are forgotten: 30 s
+	AgentReady time.Duration // a new agent must say that it is ready: 30 s
+	AgentStop  time.Duration // between SIGTERM and SIGKILL of an agent: 10 s
+	Resend     time.Duration // SIGTERM is sent to mysqld again, since it loses one that comes while it starts: 3 s
+	Look       time.Duration // between looks at the sizes of logs and the volume: 10 s
 }
 
 func (t Timing) withDefaults() Timing {
@@ -60,7 +60,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.AgentReady, 30*time.Second)
 	def(&t.AgentStop, 10*time.Second)
 	def(&t.Resend, 3*time.Second)
-	def(&t.LogRotation, 10*time.Second)
+	def(&t.Look, 10*time.Second)
 	return t
 }
 

@@ -60,7 +60,7 @@ func (s *server) act(ctx context.Context, r *request, in *ActionBody) (*none, er
 }
 
 func (s *server) restart(ctx context.Context, r *request) error {
-	return s.change(ctx, r, "restart", func(_ metastore.Tx, i *model.Instance) (note, error) {
+	return s.change(ctx, r, originRestart, func(_ metastore.Tx, i *model.Instance) (note, error) {
 		if err := idle(i); err != nil {
 			return note{}, err
 		}
@@ -89,7 +89,7 @@ func (s *server) resize(ctx context.Context, r *request, in *Resize) error {
 }
 
 func (s *server) resizeFlavor(ctx context.Context, r *request, ref string) error {
-	return s.change(ctx, r, "resize", func(tx metastore.Tx, i *model.Instance) (note, error) {
+	return s.change(ctx, r, originResize, func(tx metastore.Tx, i *model.Instance) (note, error) {
 		if err := idle(i); err != nil {
 			return note{}, err
 		}
@@ -120,7 +120,7 @@ func (s *server) resizeFlavor(ctx context.Context, r *request, ref string) error
 }
 
 func (s *server) resizeVolume(ctx context.Context, r *request, size int) error {
-	return s.change(ctx, r, "resize", func(tx metastore.Tx, i *model.Instance) (note, error) {
+	return s.change(ctx, r, originResize, func(tx metastore.Tx, i *model.Instance) (note, error) {
 		switch {
 		case size <= i.VolumeGB:
 			return note{}, badRequest("The new volume 'size' must be larger than the current volume size of '%d'.", i.VolumeGB)
@@ -143,7 +143,7 @@ func (s *server) resizeVolume(ctx context.Context, r *request, size int) error {
 // resetStatus gives up whatever the instance is doing, so that it can be deleted, or asked for something again. nodekeeper makes it
 // ACTIVE once more if its database is well.
 func (s *server) resetStatus(ctx context.Context, r *request) error {
-	return s.change(ctx, r, "reset-status", func(_ metastore.Tx, i *model.Instance) (note, error) {
+	return s.change(ctx, r, originReset, func(_ metastore.Tx, i *model.Instance) (note, error) {
 		i.Status, i.OperatingStatus = model.StatusError, model.OperatingError
 		i.Fault = &model.Fault{Message: "reset by " + r.who(), Created: s.now()}
 		return note{"instance.status.reset", "The status was reset by " + r.who() + "."}, nil

@@ -94,7 +94,9 @@ func TestGophercloud(t *testing.T) {
 		w.activate(i.ID)
 	}
 	require.Equal(t, 3, w.row(i.ID).VolumeGB)
-	w.edit(i.ID, func(row *model.Instance) { row.Status, row.Fault = model.StatusError, &model.Fault{Message: "m", Created: row.Created} })
+	w.edit(i.ID, func(row *model.Instance) {
+		row.Status, row.Fault = model.StatusError, &model.Fault{Message: "m", Created: row.Created}
+	})
 	i, err = instances.Get(ctx, c, i.ID).Extract()
 	require.NoError(t, err)
 	require.Equal(t, "m", i.Fault.Message)

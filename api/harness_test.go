@@ -74,12 +74,13 @@ func people() tokens {
 
 // world is an API on a real store, with guests, clock and bus of the test's own.
 type world struct {
-	t      *testing.T
-	server *httptest.Server
-	store  metastore.Store
-	guests *guests
-	router routers.Router
-	log    *bytes.Buffer
+	t       *testing.T
+	handler http.Handler
+	server  *httptest.Server
+	store   metastore.Store
+	guests  *guests
+	router  routers.Router
+	log     *bytes.Buffer
 
 	mu      sync.Mutex
 	now     time.Time
@@ -105,6 +106,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	}
 	h, err := api.New(cfg)
 	require.NoError(t, err)
+	w.handler = h
 	w.server = httptest.NewServer(h)
 	t.Cleanup(w.server.Close)
 	w.loadDocument()

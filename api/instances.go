@@ -193,6 +193,7 @@ func (s *server) change(ctx context.Context, r *request, origin string, fn func(
 	if err != nil && !errors.Is(err, errUnchanged) {
 		return err
 	}
+	passStored(ctx, origin)
 	s.kick(ctx, r, id, origin)
 	return nil
 }
@@ -270,7 +271,7 @@ func (s *server) guest(ctx context.Context, r *request) (model.Instance, error) 
 }
 
 func (s *server) deleteInstance(ctx context.Context, r *request, _ *none) (*none, error) {
-	return nil, s.change(ctx, r, "delete", func(_ metastore.Tx, i *model.Instance) (note, error) {
+	return nil, s.change(ctx, r, originDelete, func(_ metastore.Tx, i *model.Instance) (note, error) {
 		// An instance in ERROR (by itself, or by reset_status) has no guest to wait for.
 		force := i.Status == model.StatusError
 		if i.Desired == model.DesiredDeleted && (i.ForceDelete || !force) {

@@ -116,7 +116,8 @@ func (s *server) createInstance(ctx context.Context, r *request, in *CreateInsta
 	if err != nil {
 		return nil, err
 	}
-	s.kick(ctx, r, created.ID, "create")
+	passStored(ctx, originCreate)
+	s.kick(ctx, r, created.ID, originCreate)
 	return &InstanceBody{Instance: s.detailView(r, c, created)}, nil
 }
 

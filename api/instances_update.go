@@ -44,7 +44,7 @@ func (s *server) updateInstance(ctx context.Context, r *request, in *UpdateInsta
 			return nil, err
 		}
 	}
-	return nil, s.change(ctx, r, "update", func(tx metastore.Tx, i *model.Instance) (note, error) {
+	return nil, s.change(ctx, r, originUpdate, func(tx metastore.Tx, i *model.Instance) (note, error) {
 		if i.Desired == model.DesiredDeleted {
 			return note{}, notReady(i)
 		}

@@ -93,7 +93,7 @@ func (s *server) disableRoot(ctx context.Context, r *request, _ *none) (*none, e
 // noteRoot writes the history. When that fails the answer stays: it holds a password that is in effect and that nobody could
 // learn otherwise.
 func (s *server) noteRoot(ctx context.Context, r *request, enabled bool) {
-	err := s.change(context.WithoutCancel(ctx), r, "root", func(_ metastore.Tx, i *model.Instance) (note, error) {
+	err := s.change(context.WithoutCancel(ctx), r, originRoot, func(_ metastore.Tx, i *model.Instance) (note, error) {
 		i.RootEnabled = enabled
 		if !enabled {
 			return note{"root.disabled", "Root was disabled by " + r.who() + "."}, nil

@@ -114,21 +114,24 @@ func (a *app) openShell(cmd *cobra.Command, i client.Instance, s shell, login []
 	case via != "" && via != "path" && via != "docker":
 		return usagef("--via %q: want path or docker", via)
 	case via != "docker" && pathErr == nil:
-		tls := [][2]string{}
 		if len(s.ca) > 0 {
-			tls = [][2]string{{"ssl-ca", "/dev/fd/4"}, {"loose-ssl-mode", "VERIFY_CA"}}
+			login = append(login, [2]string{"ssl-ca", "/dev/fd/4"})
+			// MariaDB's client makes sure of the server when it has an authority; it has no such option.
+			if version, err := output(exec.CommandContext(cmd.Context(), path, "--version")); err == nil && !strings.Contains(version, "MariaDB") {
+				login = append(login, [2]string{"ssl-mode", "VERIFY_CA"})
+			}
 		}
-		s.options = optionFile(append(login, tls...))
+		s.options = optionFile(login)
 		return s.runLocal(cmd, path)
 	case via != "path" && dockerErr == nil:
-		s.options = optionFile(append(login, [2]string{"ssl-ca", caInContainer}, [2]string{"loose-ssl-mode", "VERIFY_CA"}))
+		s.options = optionFile(append(login, [2]string{"ssl-ca", caInContainer}, [2]string{"ssl-mode", "VERIFY_CA"}))
 		return s.runInContainer(cmd, docker, i)
 	}
 	return errors.New("there is neither a mysql client on PATH nor docker to reach the one in the instance's container; " +
 		"install mysql-client-core, or use \"huker instance show --dsn\" with another client")
 }
 
-// optionFile writes mysql's option file. MySQL's own options are "loose", so that MariaDB's client passes over those that it lacks.
+// optionFile writes mysql's option file.
 func optionFile(options [][2]string) []byte {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
 	var b bytes.Buffer

@@ -51,6 +51,13 @@ given with --password-stdin, --password-file or --ask-password.`,
 	return cmd
 }
 
+// created is a new instance for programs, with the password that was made.
+type created struct {
+	client.Instance
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
+}
+
 func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) error {
 	if f.user == "" && (f.secret.given() || f.host != "") {
 		return usagef("passwords and --host are for --user")
@@ -101,6 +108,9 @@ func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) err
 		if i, err = a.ready(cmd, c, i, f.wait); err != nil {
 			return err
 		}
+	}
+	if a.output == "json" {
+		return a.printJSON(cmd, created{Instance: i, User: f.user, Password: shown})
 	}
 	return a.printInstance(cmd, c, i, pair{"connect with", connectHint(i, f)})
 }

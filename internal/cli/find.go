@@ -35,7 +35,7 @@ func (a *app) instance(ctx context.Context, c *client.Client, ref string) (clien
 	for _, i := range all {
 		if i.Name == ref {
 			found = append(found, i)
-			lines = append(lines, fmt.Sprintf("%s  %s, created %s", i.ID, i.Status, stamp(i.Created)))
+			lines = append(lines, fmt.Sprintf("%s  %s %s", i.ID, i.Status, i.Address()))
 		}
 	}
 	switch len(found) {

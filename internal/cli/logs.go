@@ -80,6 +80,10 @@ func (a *app) printLogs(cmd *cobra.Command, logs []client.Log) error {
 func lastLines(ctx context.Context, c *client.Client, id, name string, n int) (int64, error) {
 	const part = 256 << 10 // the most that is given at once
 	end, err := c.ReadLog(ctx, id, name, -part)
+	for last := end; err == nil && len(last.Content) > 0 && len(end.Content) < 2*part; { // it may come in pieces, and grow meanwhile
+		last, err = c.ReadLog(ctx, id, name, end.Offset+int64(len(end.Content)))
+		end.Content = append(end.Content, last.Content...)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -82,7 +82,7 @@ func (a *app) printStatus(cmd *cobra.Command, v statusView) error {
 	}
 	pairs := []pair{{"endpoint", v.Endpoint}, {"health", strings.Join(parts, ", ")}, {"instances", first(strings.Join(counts, ", "), "none")}}
 	for _, row := range quotaRows(v.Quota) {
-		pairs = append(pairs, pair{fmt.Sprint(row[0]) + " in use", fmt.Sprintf("%v of %v", row[1], row[2])})
+		pairs = append(pairs, pair{fmt.Sprint(row[0]) + " in use", fmt.Sprintf("%v (limit: %v)", row[1], row[2])})
 	}
 	return a.printOne(cmd, v, pairs)
 }

@@ -40,8 +40,8 @@ type Instance struct {
 	Access          Access    `json:"access"`
 	Addresses       []Address `json:"addresses"`
 	IP              []string  `json:"ip"`
-	Created         Time      `json:"created"`
-	Updated         Time      `json:"updated"`
+	Created         Time      `json:"created,omitzero"` // listings leave it out
+	Updated         Time      `json:"updated,omitzero"`
 	Fault           *Fault    `json:"fault,omitempty"`
 	Project         string    `json:"tenant_id,omitempty"`
 }

@@ -190,7 +190,7 @@ func seconds(t *testing.T, moment string) float64 {
 func (p *plane) fromOtherBridge(addr string) string {
 	p.t.Helper()
 	docker := testenv.RequireBinary(p.t, "docker")
-	out, err := command(p.t, docker, "run", "--rm", "--network", "bridge", "--entrypoint", "bash", p.image(),
+	out, err := command(p.t, docker, "run", "--rm", "--network", "bridge", "--entrypoint", "bash", databaseImage(p.t),
 		"-c", "exec 3<>/dev/tcp/"+addr+"/3306 && head -c 40 <&3 | tr -cd '[:print:]'")
 	require.NoError(p.t, err, out)
 	return out

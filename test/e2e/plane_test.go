@@ -150,7 +150,7 @@ func (p *plane) launch(extra ...string) {
 	bin, err := binaries()
 	require.NoError(p.t, err)
 	args := append([]string{
-		"serve", "--name", p.name, "--data-dir", p.dir, "--listen", p.listen, "--log-level", "debug", "--image", "mysql:9.7.4=huker-dev/mysql:9.7",
+		"serve", "--name", p.name, "--data-dir", p.dir, "--listen", p.listen, "--log-level", "debug",
 	}, p.args...)
 	p.cmd = exec.Command(filepath.Join(bin, "huker"), append(args, extra...)...)
 	p.cmd.Env = append(os.Environ(), "DOCKER_HOST="+p.host)

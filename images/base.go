@@ -139,7 +139,7 @@ func (b *Builder) importDir(ctx context.Context, dir, ref string, changes []stri
 	if err := tar.Start(); err != nil {
 		return fmt.Errorf("packing the base image: %w", err)
 	}
-	_, importErr := b.importTar(ctx, out, ref, changes)
+	importErr := b.importTar(ctx, out, ref, changes)
 	if importErr != nil {
 		cancel()
 	}
@@ -149,18 +149,17 @@ func (b *Builder) importDir(ctx context.Context, dir, ref string, changes []stri
 	return importErr
 }
 
-// importTar makes an image of one layer and gives its id.
-func (b *Builder) importTar(ctx context.Context, r io.Reader, ref string, changes []string) (string, error) {
+// importTar makes an image of one layer.
+func (b *Builder) importTar(ctx context.Context, r io.Reader, ref string, changes []string) error {
 	rc, err := b.docker.ImageImport(ctx, image.ImportSource{Source: r, SourceName: "-"}, ref, image.ImportOptions{Changes: changes, Message: "made by huker"})
 	if err != nil {
-		return "", fmt.Errorf("importing %s: %w", ref, err)
+		return fmt.Errorf("importing %s: %w", ref, err)
 	}
 	defer func() { _ = rc.Close() }()
-	id, err := engineStream(rc, func(string) {})
-	if err != nil {
-		return "", fmt.Errorf("importing %s: %w", ref, err)
+	if _, err := engineStream(rc, func(string) {}); err != nil {
+		return fmt.Errorf("importing %s: %w", ref, err)
 	}
-	return id, nil
+	return nil
 }
 
 // command runs a program and hands its lines to progress.

@@ -223,6 +223,9 @@ func (b *Builder) describe(ctx context.Context, e Entry, content, id string) (Fa
 	for _, p := range neededPlugins() {
 		f.Plugins = append(f.Plugins, p.Name)
 	}
+	if f.Zones, err = strconv.Atoi(strings.TrimSpace(string(out["zones"]))); err != nil || (f.Zones == 0 && e.Source.Kind == SourceDebian) {
+		return Facts{}, nil, fmt.Errorf("%w: the time zone tables were not filled: %q", ErrBroken, out["zones"])
+	}
 	if !versionName.MatchString(f.Version) || !strings.HasPrefix(f.Version+".", e.Version+".") {
 		return Facts{}, nil, fmt.Errorf("%w: the source holds version %q, not one of series %s", ErrBroken, f.Version, e.Version)
 	}
@@ -283,7 +286,7 @@ func (b *Builder) flatten(ctx context.Context, id string, flat *flattener, ref s
 		w.CloseWithError(err)
 		copied <- err
 	}()
-	_, importErr := b.importTar(ctx, r, ref, changes)
+	importErr := b.importTar(ctx, r, ref, changes)
 	_ = r.CloseWithError(errors.New("the import ended"))
 	if err := <-copied; err != nil && importErr == nil {
 		return err

@@ -23,6 +23,10 @@ import (
 // leftoverAge is how long a build may run at most; a container of a build that is older was left by one that was killed.
 const leftoverAge = time.Hour
 
+// buildNetwork is the host's own: it reaches the package mirror wherever the host does, and needs no bridge, which an engine may not
+// have. Nothing in a build listens.
+const buildNetwork = "host"
+
 // tailLines is how much of a failed script's output is in the error.
 const tailLines = 15
 
@@ -48,8 +52,9 @@ func (b *Builder) create(ctx context.Context, w work) (string, error) {
 	if host == nil {
 		host = &container.HostConfig{}
 	}
-	if !w.net {
-		host.NetworkMode = "none"
+	host.NetworkMode = "none"
+	if w.net {
+		host.NetworkMode = buildNetwork
 	}
 	cfg := &container.Config{Image: w.image, User: w.user, Entrypoint: w.cmd, Cmd: []string{}, Env: w.env, Labels: labels, WorkingDir: "/"}
 	made, err := b.docker.ContainerCreate(ctx, cfg, host, nil, nil, "huker-build-"+strings.ToLower(rand.Text()[:12]))

@@ -30,6 +30,7 @@ const (
 	LabelUID     = "io.huker.uid"
 	LabelGID     = "io.huker.gid"
 	LabelPlugins = "io.huker.plugins"
+	LabelZones   = "io.huker.timezones"
 	labelBuild   = "io.huker.build" // on containers of a build; the value is when it began, Unix seconds
 )
 
@@ -47,7 +48,8 @@ type Facts struct {
 	Version string   `json:"version"` // SELECT @@innodb_version: "9.7.4"
 	UID     int      `json:"uid"`
 	GID     int      `json:"gid"`
-	Plugins []string `json:"plugins"` // that verify loads
+	Plugins []string `json:"plugins"`    // that verify loads
+	Zones   int      `json:"time_zones"` // that the template's tables name; a stock image need not have any
 	Content string   `json:"content"`
 }
 
@@ -55,6 +57,7 @@ func (f Facts) labels() map[string]string {
 	return map[string]string{
 		LabelKind: KindDatabase, LabelContent: f.Content, LabelEngine: f.Engine, LabelSeries: f.Series, LabelVersion: f.Version,
 		LabelUID: strconv.Itoa(f.UID), LabelGID: strconv.Itoa(f.GID), LabelPlugins: strings.Join(f.Plugins, ","),
+		LabelZones: strconv.Itoa(f.Zones),
 	}
 }
 
@@ -64,12 +67,11 @@ func factsOf(labels map[string]string) (Facts, error) {
 		return Facts{}, fmt.Errorf("%w: label %s is %q, not %q", ErrBroken, LabelKind, labels[LabelKind], KindDatabase)
 	}
 	f := Facts{Engine: labels[LabelEngine], Series: labels[LabelSeries], Version: labels[LabelVersion], Content: labels[LabelContent]}
-	var err error
-	if f.UID, err = strconv.Atoi(labels[LabelUID]); err != nil {
-		return Facts{}, fmt.Errorf("%w: label %s: %w", ErrBroken, LabelUID, err)
-	}
-	if f.GID, err = strconv.Atoi(labels[LabelGID]); err != nil {
-		return Facts{}, fmt.Errorf("%w: label %s: %w", ErrBroken, LabelGID, err)
+	for name, n := range map[string]*int{LabelUID: &f.UID, LabelGID: &f.GID, LabelZones: &f.Zones} {
+		var err error
+		if *n, err = strconv.Atoi(labels[name]); err != nil {
+			return Facts{}, fmt.Errorf("%w: label %s: %w", ErrBroken, name, err)
+		}
 	}
 	if p := labels[LabelPlugins]; p != "" {
 		f.Plugins = strings.Split(p, ",")

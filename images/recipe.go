@@ -13,7 +13,7 @@ import (
 var recipeFiles embed.FS
 
 // builderVersion is raised whenever the Go part of a build changes what comes out. It is part of the content hash.
-const builderVersion = 2
+const builderVersion = 3
 
 const engineMySQL = "mysql"
 

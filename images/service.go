@@ -43,7 +43,7 @@ func (b *Builder) BuildService(ctx context.Context, dir, version string, progres
 	go func() { w.CloseWithError(packFiles(w, dir, serviceFiles())) }()
 	defer func() { _ = r.CloseWithError(errors.New("the build ended")) }()
 	res, err := b.docker.ImageBuild(ctx, r, build.ImageBuildOptions{
-		Tags: []string{ref}, Remove: true, ForceRemove: true, BuildArgs: b.serviceArgs(base),
+		Tags: []string{ref}, Remove: true, ForceRemove: true, BuildArgs: b.serviceArgs(base), NetworkMode: buildNetwork,
 		Labels: map[string]string{LabelKind: KindService, LabelContent: content, LabelVersion: version},
 	})
 	if err != nil {

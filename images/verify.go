@@ -101,7 +101,7 @@ func verification(ref string, f Facts) work {
 		image: ref, user: fmt.Sprintf("%d:%d", f.UID, f.GID), cmd: []string{"/bin/sh", "-c", script},
 		env: []string{
 			"HUKER_UID=" + strconv.Itoa(f.UID), "HUKER_GID=" + strconv.Itoa(f.GID), "HUKER_VERSION=" + f.Version,
-			"HUKER_PLUGINS=" + strings.Join(f.Plugins, ","), "HUKER_LIBRARIES=" + libraries(),
+			"HUKER_PLUGINS=" + strings.Join(f.Plugins, ","), "HUKER_ZONES=" + strconv.Itoa(f.Zones), "HUKER_LIBRARIES=" + libraries(),
 		},
 		host: &container.HostConfig{
 			ReadonlyRootfs: true, CapDrop: []string{"ALL"}, SecurityOpt: []string{"no-new-privileges"},
@@ -117,7 +117,7 @@ func (b *Builder) checkFiles(ctx context.Context, id string, f Facts) []Check {
 	facts := Check{Name: "facts", OK: true}
 	if err := b.readJSON(ctx, id, FactsFile, &stored); err != nil {
 		facts = Check{Name: "facts", Detail: err.Error()}
-	} else if stored.Version != f.Version || stored.Content != f.Content || stored.UID != f.UID || !slices.Equal(stored.Plugins, f.Plugins) {
+	} else if stored.Version != f.Version || stored.Content != f.Content || stored.UID != f.UID || stored.Zones != f.Zones || !slices.Equal(stored.Plugins, f.Plugins) {
 		facts = Check{Name: "facts", Detail: "the image's labels and its " + FactsFile + " differ"}
 	}
 	var params Parameters

@@ -51,6 +51,8 @@ if [ -d /usr/share/zoneinfo ] && command -v mysql_tzinfo_to_sql >/dev/null; then
 	} | sql mysql
 fi
 
+sql -e 'SELECT COUNT(*) FROM mysql.time_zone_name' >"$out/zones"
+
 step "reading the catalogue of parameters"
 sql -e 'SELECT @@innodb_version' >"$out/version"
 # Before 9.0 there is no variables_metadata: the ranges then come from variables_info, and the rest stays unknown.

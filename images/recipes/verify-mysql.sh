@@ -69,8 +69,15 @@ accounts=$(sql -e "SELECT GROUP_CONCAT(user,'@',host) FROM mysql.user WHERE acco
 gtids=$(sql -e "SELECT CONCAT(@@GLOBAL.gtid_executed, (SELECT COUNT(*) FROM mysql.gtid_executed))")
 [ "$gtids" = 0 ] && check "no transactions" ok || check "no transactions" failed "$gtids"
 
+zones=$(sql -e 'SELECT COUNT(*) FROM mysql.time_zone_name')
 zone=$(sql -e "SELECT CONVERT_TZ('2026-01-01 00:00:00','UTC','Europe/Berlin')")
-[ "$zone" = "2026-01-01 01:00:00" ] && check "time zones" ok || check "time zones" failed "Europe/Berlin is unknown"
+if [ "$zones" != "$HUKER_ZONES" ]; then
+	check "time zones" failed "$zones are known, the image says $HUKER_ZONES"
+elif [ "$zones" != 0 ] && [ "$zone" != "2026-01-01 01:00:00" ]; then
+	check "time zones" failed "Europe/Berlin is unknown: $zone"
+else
+	check "time zones" ok "$zones"
+fi
 
 sql -e SHUTDOWN >/dev/null
 tries=0

@@ -143,7 +143,7 @@ type Runtime interface {
 	Create(ctx context.Context, s Spec) error
 	// Start starts it, or resumes it when it is paused; no error when it runs. ErrInUse when its fixed address is taken.
 	Start(ctx context.Context, name string) error
-	// Stop asks it to end and kills it after grace; no error when it does not run. It stays stopped, also when the engine starts again.
+	// Stop asks it to end (SIGTERM) and kills it after grace; no error when it does not run. It stays stopped, also when the engine starts again.
 	Stop(ctx context.Context, name string, grace time.Duration) error
 	// Remove kills and removes it; no error when it is gone, ErrForeign when it is not ours.
 	Remove(ctx context.Context, name string) error
@@ -210,6 +210,7 @@ type Image struct {
 
 // Execer runs a program in a running container.
 type Execer interface {
+	// Exec waits for the program. When ctx ends first the program may go on. A program that cannot be started has exit code 126 or 127.
 	Exec(ctx context.Context, name string, cmd []string, stdin io.Reader) (ExecResult, error)
 }
 
@@ -222,6 +223,7 @@ type ExecResult struct {
 
 // Copier moves files in and out, as tar streams.
 type Copier interface {
+	// CopyTo works on a stopped container too. It fails where the container itself may not write.
 	CopyTo(ctx context.Context, name, dir string, tar io.Reader) error
 	CopyFrom(ctx context.Context, name, path string) (io.ReadCloser, error)
 }
@@ -233,6 +235,8 @@ type Limiter interface {
 
 // Signaler sends signals and freezes.
 type Signaler interface {
+	// Signal takes "HUP" and "SIGHUP". It counts as a stop by hand, whatever the signal: Restart is off until the next Start of
+	// the container when it does not run. (Docker has it so.)
 	Signal(ctx context.Context, name, signal string) error
 	Pause(ctx context.Context, name string) error
 	Unpause(ctx context.Context, name string) error

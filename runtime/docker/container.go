@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -16,27 +17,60 @@ import (
 	"github.com/huker/huker/runtime"
 )
 
+// Docker reserves a name a while before and after there is a container to look at. Create waits for it that long.
+const (
+	conflictTries = 100
+	conflictPause = 50 * time.Millisecond
+)
+
 // Create implements runtime.Runtime.
 func (d *Driver) Create(ctx context.Context, s runtime.Spec) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
+	doing := "creating container " + s.Name
 	config, host, networks := d.translate(s)
-	_, err := d.c.ContainerCreate(ctx, config, host, networks, nil, s.Name)
-	if err == nil {
+	pause := time.NewTicker(conflictPause)
+	defer pause.Stop()
+	for range conflictTries {
+		_, err := d.c.ContainerCreate(ctx, config, host, networks, nil, s.Name)
+		switch {
+		case err == nil:
+			return nil
+		case errdefs.IsNotFound(err) && d.imageMissing(ctx, s.Image):
+			return fmt.Errorf("%s: %w: %w", doing, runtime.ErrNoImage, err)
+		case !errdefs.IsConflict(err):
+			return mapError(doing, err)
+		}
+		there, err := d.inspectOwn(ctx, s.Name)
+		switch {
+		case errors.Is(err, runtime.ErrNotFound): // it is being made or removed
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				return fmt.Errorf("%s: %w", doing, ctx.Err())
+			}
+			continue
+		case errors.Is(err, runtime.ErrForeign):
+			return fmt.Errorf("%s: %w: %w", doing, runtime.ErrExists, err)
+		case err != nil:
+			return err
+		case there.Config.Labels[runtime.SpecLabel] != s.Hash():
+			return fmt.Errorf("%s: %w", doing, runtime.ErrExists)
+		case there.State != nil && (there.State.Status == "removing" || there.State.Dead):
+			if err := d.awaitRemoved(ctx, there.ID); err != nil {
+				return err
+			}
+			continue
+		}
 		return nil
 	}
-	if !errdefs.IsConflict(err) {
-		return mapError("creating container "+s.Name, err)
-	}
-	there, ierr := d.inspectOwn(ctx, s.Name)
-	switch {
-	case ierr != nil && !errors.Is(ierr, runtime.ErrForeign):
-		return ierr
-	case ierr != nil, there.Config.Labels[runtime.SpecLabel] != s.Hash():
-		return fmt.Errorf("creating container %s: %w", s.Name, runtime.ErrExists)
-	}
-	return nil
+	return fmt.Errorf("%s: %w: its name is taken again and again", doing, runtime.ErrExists)
+}
+
+func (d *Driver) imageMissing(ctx context.Context, ref string) bool {
+	_, err := d.c.ImageInspect(ctx, ref)
+	return errdefs.IsNotFound(err)
 }
 
 func (d *Driver) translate(s runtime.Spec) (*container.Config, *container.HostConfig, *dnetwork.NetworkingConfig) {
@@ -44,10 +78,10 @@ func (d *Driver) translate(s runtime.Spec) (*container.Config, *container.HostCo
 	labels[runtime.SpecLabel] = s.Hash()
 	config := &container.Config{
 		Image: s.Image, Entrypoint: s.Entrypoint, Cmd: s.Args, Env: s.Env, User: s.User, Labels: labels, Hostname: s.Hostname,
+		StopSignal: "SIGTERM", // whatever the image says
 	}
 	if s.StopGrace > 0 {
-		seconds := int(s.StopGrace.Seconds())
-		config.StopTimeout = &seconds
+		config.StopTimeout = seconds(s.StopGrace)
 	}
 	logMB := s.LogMaxMB
 	if logMB == 0 {
@@ -55,8 +89,8 @@ func (d *Driver) translate(s runtime.Spec) (*container.Config, *container.HostCo
 	}
 	host := &container.HostConfig{
 		ReadonlyRootfs: s.ReadOnly, CapDrop: s.DropCaps, CapAdd: s.AddCaps, Resources: resources(s.Limits),
-		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{
-			"max-size": strconv.Itoa(logMB) + "m", "max-file": "2",
+		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{ // two files of half the size
+			"max-size": strconv.Itoa(logMB<<9) + "k", "max-file": "2",
 		}},
 		Tmpfs: map[string]string{},
 	}
@@ -73,7 +107,9 @@ func (d *Driver) translate(s runtime.Spec) (*container.Config, *container.HostCo
 		case runtime.MountBind:
 			host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 		case runtime.MountVolume:
-			host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeVolume, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+			host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeVolume, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
+				// Docker makes a volume that is missing: it must not be one that nobody finds again.
+				VolumeOptions: &mount.VolumeOptions{Labels: d.labels(nil)}})
 		}
 	}
 	var networks *dnetwork.NetworkingConfig
@@ -105,65 +141,116 @@ func tmpfs(m runtime.Mount) string {
 	return fmt.Sprintf("rw,noexec,nosuid,nodev,size=%dm,mode=%o,uid=%d,gid=%d", size, mode, m.UID, m.GID)
 }
 
+const (
+	// cpuPeriod is the kernel's default, in microseconds. Quota and period, not Docker's NanoCPUs: these can be lifted while the
+	// container runs, and may exceed what the machine has.
+	cpuPeriod = 100_000
+	// noMemoryLimit lifts a limit of a running container: Docker takes 0 for "as it is".
+	noMemoryLimit = 1 << 50
+)
+
 // resources never lets a container swap: a database that swaps is down, but nobody is told.
 func resources(l runtime.Limits) container.Resources {
-	r := container.Resources{NanoCPUs: int64(l.CPUs * 1e9), Memory: int64(l.MemoryMB) << 20, MemorySwap: int64(l.MemoryMB) << 20}
-	if l.Pids > 0 {
-		pids := int64(l.Pids)
-		r.PidsLimit = &pids
+	pids := int64(l.Pids)
+	r := container.Resources{PidsLimit: &pids}
+	if l.CPUs > 0 {
+		r.CPUPeriod, r.CPUQuota = cpuPeriod, max(int64(math.Round(l.CPUs*cpuPeriod)), 1000) // the kernel's least
+	}
+	if l.MemoryMB > 0 {
+		r.Memory = int64(l.MemoryMB) << 20
+		r.MemorySwap = r.Memory
 	}
 	return r
 }
 
+// liftable is resources for a container that may have had other limits before.
+func liftable(l runtime.Limits) container.Resources {
+	r := resources(l)
+	if l.CPUs == 0 {
+		r.CPUPeriod, r.CPUQuota = cpuPeriod, -1
+	}
+	if l.MemoryMB == 0 {
+		r.Memory, r.MemorySwap = noMemoryLimit, noMemoryLimit
+	}
+	return r
+}
+
+func limitsOf(r container.Resources) runtime.Limits {
+	var l runtime.Limits
+	if r.CPUQuota > 0 && r.CPUPeriod > 0 {
+		l.CPUs = float64(r.CPUQuota) / float64(r.CPUPeriod)
+	}
+	if r.Memory > 0 && r.Memory < noMemoryLimit {
+		l.MemoryMB = int(r.Memory >> 20)
+	}
+	if r.PidsLimit != nil && *r.PidsLimit > 0 {
+		l.Pids = int(*r.PidsLimit)
+	}
+	return l
+}
+
+// seconds rounds up: Docker counts whole ones, and none means to kill at once.
+func seconds(d time.Duration) *int {
+	s := int((d + time.Second - 1) / time.Second)
+	return &s
+}
+
 // Start implements runtime.Runtime.
 func (d *Driver) Start(ctx context.Context, name string) error {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.inspectOwn(ctx, name)
+	if err != nil {
 		return err
 	}
-	return mapError("starting container "+name, d.c.ContainerStart(ctx, name, container.StartOptions{}))
+	if r.State != nil && r.State.Paused {
+		return d.Unpause(ctx, name)
+	}
+	return mapError("starting container "+name, d.c.ContainerStart(ctx, r.ID, container.StartOptions{}))
 }
 
 // Stop implements runtime.Runtime.
 func (d *Driver) Stop(ctx context.Context, name string, grace time.Duration) error {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.inspectOwn(ctx, name)
+	if err != nil {
 		return err
 	}
-	seconds := int((grace + time.Second - 1) / time.Second)
-	return mapError("stopping container "+name, d.c.ContainerStop(ctx, name, container.StopOptions{Timeout: &seconds}))
+	return mapError("stopping container "+name, d.c.ContainerStop(ctx, r.ID, container.StopOptions{Timeout: seconds(grace)}))
 }
 
 // Remove implements runtime.Runtime.
 func (d *Driver) Remove(ctx context.Context, name string) error {
-	if _, err := d.inspectOwn(ctx, name); errors.Is(err, runtime.ErrNotFound) {
+	r, err := d.inspectOwn(ctx, name)
+	if errors.Is(err, runtime.ErrNotFound) {
 		return nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return err
 	}
-	err := d.c.ContainerRemove(ctx, name, container.RemoveOptions{Force: true})
+	// Volumes without a name are made for what an image declares, and are of no use to anybody else. Named ones stay.
+	err = d.c.ContainerRemove(ctx, r.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
 	if errdefs.IsConflict(err) { // another removal is under way: it is gone when that is done
-		return d.awaitRemoved(ctx, name)
+		return d.awaitRemoved(ctx, r.ID)
 	}
 	return mapError("removing container "+name, err)
 }
 
-func (d *Driver) awaitRemoved(ctx context.Context, name string) error {
+func (d *Driver) awaitRemoved(ctx context.Context, id string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
 	for {
-		if _, err := d.c.ContainerInspect(ctx, name); errdefs.IsNotFound(err) {
+		if _, err := d.c.ContainerInspect(ctx, id); errdefs.IsNotFound(err) {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			return fmt.Errorf("removing container %s: %w: its removal does not end", name, runtime.ErrInUse)
+			return fmt.Errorf("removing container %s: %w: its removal does not end", id, runtime.ErrInUse)
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("removing container %s: %w", id, ctx.Err())
 		}
 	}
 }
@@ -203,6 +290,9 @@ func (d *Driver) inspectOwn(ctx context.Context, name string) (container.Inspect
 	if err != nil {
 		return r, mapError("looking at container "+name, err)
 	}
+	if strings.TrimPrefix(r.Name, "/") != name { // Docker takes ids and their beginnings for names too
+		return r, fmt.Errorf("looking at container %s: %w", name, runtime.ErrNotFound)
+	}
 	if r.Config == nil || !d.mine(r.Config.Labels) {
 		return r, fmt.Errorf("container %s: %w", name, runtime.ErrForeign)
 	}
@@ -222,15 +312,15 @@ func stateOf(r container.InspectResponse) runtime.State {
 		}
 	}
 	if r.HostConfig != nil {
-		s.Limits = runtime.Limits{CPUs: float64(r.HostConfig.NanoCPUs) / 1e9, MemoryMB: int(r.HostConfig.Memory >> 20)}
-		if r.HostConfig.PidsLimit != nil && *r.HostConfig.PidsLimit > 0 {
-			s.Limits.Pids = int(*r.HostConfig.PidsLimit)
-		}
+		s.Limits = limitsOf(r.HostConfig.Resources)
 	}
 	if r.NetworkSettings != nil {
 		for _, n := range r.NetworkSettings.Networks {
-			if n.IPAddress != "" {
+			switch {
+			case n.IPAddress != "":
 				s.Address = n.IPAddress
+			case n.IPAMConfig != nil && n.IPAMConfig.IPv4Address != "": // fixed, and kept while it does not run
+				s.Address = n.IPAMConfig.IPv4Address
 			}
 		}
 	}

@@ -8,10 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
+	"maps"
+	"net/netip"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
 
@@ -33,7 +32,7 @@ const DefaultRange = "10.88.0.0/16"
 type Driver struct {
 	c     *client.Client
 	owner string
-	pool  string
+	pool  netip.Prefix
 }
 
 var (
@@ -56,6 +55,10 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 	if cfg.Range == "" {
 		cfg.Range = DefaultRange
 	}
+	pool, err := netip.ParsePrefix(cfg.Range)
+	if err != nil || !pool.Addr().Is4() || pool.Bits() > subnetBits {
+		return nil, fmt.Errorf("docker: the range of addresses %q must be IPv4 and /%d or larger", cfg.Range, subnetBits)
+	}
 	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
 	if cfg.Host != "" {
 		opts = append(opts, client.WithHost(cfg.Host))
@@ -68,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 		_ = c.Close()
 		return nil, mapError("reaching the Docker engine", err)
 	}
-	return &Driver{c: c, owner: cfg.Owner, pool: cfg.Range}, nil
+	return &Driver{c: c, owner: cfg.Owner, pool: pool.Masked()}, nil
 }
 
 // Close ends the connection; containers are left as they are.
@@ -83,12 +86,20 @@ func (d *Driver) Capacity(ctx context.Context) (cpus float64, ramMB int, engine 
 	return float64(i.NCPU), int(i.MemTotal >> 20), "docker " + i.ServerVersion, nil
 }
 
+// Version says which engine this is, and which version of its API is spoken with it.
+func (d *Driver) Version(ctx context.Context) (engine, api string, err error) {
+	v, err := d.c.ServerVersion(ctx)
+	if err != nil {
+		return "", "", mapError("asking the Docker engine", err)
+	}
+	return v.Version, d.c.ClientVersion(), nil
+}
+
 // labels are those asked for and the owner's.
 func (d *Driver) labels(extra map[string]string) map[string]string {
-	all := map[string]string{runtime.OwnerLabel: d.owner}
-	for k, v := range extra {
-		all[k] = v
-	}
+	all := make(map[string]string, len(extra)+2)
+	maps.Copy(all, extra)
+	all[runtime.OwnerLabel] = d.owner
 	return all
 }
 
@@ -100,34 +111,4 @@ func (d *Driver) filter(labels map[string]string) filters.Args {
 		f.Add("label", k+"="+v)
 	}
 	return f
-}
-
-// mapError gives an engine's error its sentinel. Docker has no type for a full disk and for a volume in use while a container has it on
-// all API versions, so these two are read from the text, here only.
-func mapError(doing string, err error) error {
-	var sentinel error
-	var operation *net.OpError
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-	case client.IsErrConnectionFailed(err), errors.As(err, &operation):
-		sentinel = runtime.ErrUnavailable
-	case strings.Contains(err.Error(), "no space left on device"):
-		sentinel = runtime.ErrNoSpace
-	case errdefs.IsNotFound(err) && strings.Contains(strings.ToLower(err.Error()), "no such image"):
-		sentinel = runtime.ErrNoImage
-	case errdefs.IsNotFound(err):
-		sentinel = runtime.ErrNotFound
-	case strings.Contains(err.Error(), "is in use"), strings.Contains(err.Error(), "has active endpoints"):
-		sentinel = runtime.ErrInUse
-	case strings.Contains(err.Error(), "is not running"):
-		sentinel = runtime.ErrNotRunning
-	case errdefs.IsConflict(err):
-		sentinel = runtime.ErrExists
-	}
-	if sentinel == nil || errors.Is(err, sentinel) {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	return fmt.Errorf("%s: %w: %w", doing, sentinel, err)
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
@@ -21,44 +23,58 @@ const execOutput = 1 << 20
 
 // UpdateLimits implements runtime.Limiter.
 func (d *Driver) UpdateLimits(ctx context.Context, name string, l runtime.Limits) error {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.inspectOwn(ctx, name)
+	if err != nil {
 		return err
 	}
-	_, err := d.c.ContainerUpdate(ctx, name, container.UpdateConfig{Resources: resources(l)})
+	_, err = d.c.ContainerUpdate(ctx, r.ID, container.UpdateConfig{Resources: liftable(l)})
 	return mapError("changing limits of container "+name, err)
 }
 
 // Signal implements runtime.Signaler.
 func (d *Driver) Signal(ctx context.Context, name, signal string) error {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.running(ctx, name)
+	if err != nil {
 		return err
 	}
-	return mapError("signalling container "+name, d.c.ContainerKill(ctx, name, signal))
+	return mapError("signalling container "+name, d.c.ContainerKill(ctx, r.ID, signal))
 }
 
 // Pause implements runtime.Signaler.
 func (d *Driver) Pause(ctx context.Context, name string) error {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.running(ctx, name)
+	if err != nil || r.State.Paused {
 		return err
 	}
-	return mapError("pausing container "+name, d.c.ContainerPause(ctx, name))
+	return mapError("pausing container "+name, d.c.ContainerPause(ctx, r.ID))
 }
 
 // Unpause implements runtime.Signaler.
 func (d *Driver) Unpause(ctx context.Context, name string) error {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.running(ctx, name)
+	if err != nil || !r.State.Paused {
 		return err
 	}
-	return mapError("resuming container "+name, d.c.ContainerUnpause(ctx, name))
+	return mapError("resuming container "+name, d.c.ContainerUnpause(ctx, r.ID))
+}
+
+// running looks at an own container that must run, paused or not.
+func (d *Driver) running(ctx context.Context, name string) (container.InspectResponse, error) {
+	r, err := d.inspectOwn(ctx, name)
+	if err == nil && (r.State == nil || !r.State.Running) {
+		err = fmt.Errorf("container %s: %w", name, runtime.ErrNotRunning)
+	}
+	return r, err
 }
 
 // Exec implements runtime.Execer.
 func (d *Driver) Exec(ctx context.Context, name string, cmd []string, stdin io.Reader) (runtime.ExecResult, error) {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.running(ctx, name)
+	if err != nil {
 		return runtime.ExecResult{}, err
 	}
 	doing := "running a program in container " + name
-	e, err := d.c.ContainerExecCreate(ctx, name, container.ExecOptions{
+	e, err := d.c.ContainerExecCreate(ctx, r.ID, container.ExecOptions{
 		Cmd: cmd, AttachStdin: stdin != nil, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {
@@ -73,7 +89,8 @@ func (d *Driver) Exec(ctx context.Context, name string, cmd []string, stdin io.R
 	defer stop()
 	if stdin != nil {
 		go func() {
-			_, _ = io.Copy(stream.Conn, stdin) // a program that ends without reading it all is no error
+			// A program that ends without reading it all is no error.
+			_, _ = io.Copy(stream.Conn, stdin)
 			_ = stream.CloseWrite()
 		}()
 	}
@@ -81,11 +98,28 @@ func (d *Driver) Exec(ctx context.Context, name string, cmd []string, stdin io.R
 	if _, err := stdcopy.StdCopy(&out, &errOut, stream.Reader); err != nil {
 		return runtime.ExecResult{}, errors.Join(ctx.Err(), mapError(doing, err))
 	}
-	done, err := d.c.ContainerExecInspect(ctx, e.ID)
+	code, err := d.exitCode(ctx, e.ID)
 	if err != nil {
 		return runtime.ExecResult{}, mapError(doing, err)
 	}
-	return runtime.ExecResult{ExitCode: done.ExitCode, Stdout: out.Bytes(), Stderr: errOut.Bytes()}, nil
+	return runtime.ExecResult{ExitCode: code, Stdout: out.Bytes(), Stderr: errOut.Bytes()}, nil
+}
+
+// exitCode waits until the engine has noticed that a program ended: its output ends a little earlier.
+func (d *Driver) exitCode(ctx context.Context, exec string) (int, error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		e, err := d.c.ContainerExecInspect(ctx, exec)
+		if err != nil || !e.Running {
+			return e.ExitCode, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 }
 
 // bounded keeps the first execOutput bytes and swallows the rest, so that the program is not held up.
@@ -100,34 +134,33 @@ func (b *bounded) Write(p []byte) (int, error) {
 
 // CopyTo implements runtime.Copier.
 func (d *Driver) CopyTo(ctx context.Context, name, dir string, tar io.Reader) error {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.inspectOwn(ctx, name)
+	if err != nil {
 		return err
 	}
-	return mapError("copying into container "+name, d.c.CopyToContainer(ctx, name, dir, tar, container.CopyToContainerOptions{}))
+	return mapError("copying into container "+name, d.c.CopyToContainer(ctx, r.ID, dir, tar, container.CopyToContainerOptions{}))
 }
 
 // CopyFrom implements runtime.Copier.
 func (d *Driver) CopyFrom(ctx context.Context, name, path string) (io.ReadCloser, error) {
-	if _, err := d.inspectOwn(ctx, name); err != nil {
+	r, err := d.inspectOwn(ctx, name)
+	if err != nil {
 		return nil, err
 	}
-	r, _, err := d.c.CopyFromContainer(ctx, name, path)
+	stream, _, err := d.c.CopyFromContainer(ctx, r.ID, path)
 	if err != nil {
 		return nil, mapError("copying out of container "+name, err)
 	}
-	return r, nil
+	return stream, nil
 }
 
 // Stats implements runtime.StatsReader.
 func (d *Driver) Stats(ctx context.Context, name string) (runtime.Stats, error) {
-	c, err := d.inspectOwn(ctx, name)
+	c, err := d.running(ctx, name)
 	if err != nil {
 		return runtime.Stats{}, err
 	}
-	if c.State == nil || !c.State.Running {
-		return runtime.Stats{}, fmt.Errorf("measuring container %s: %w", name, runtime.ErrNotRunning)
-	}
-	r, err := d.c.ContainerStatsOneShot(ctx, name)
+	r, err := d.c.ContainerStatsOneShot(ctx, c.ID)
 	if err != nil {
 		return runtime.Stats{}, mapError("measuring container "+name, err)
 	}
@@ -164,6 +197,9 @@ func (d *Driver) Stats(ctx context.Context, name string) (runtime.Stats, error) 
 // InspectImage implements runtime.Images.
 func (d *Driver) InspectImage(ctx context.Context, ref string) (runtime.Image, error) {
 	r, err := d.c.ImageInspect(ctx, ref)
+	if errdefs.IsNotFound(err) {
+		return runtime.Image{}, fmt.Errorf("image %s: %w", ref, runtime.ErrNoImage)
+	}
 	if err != nil {
 		return runtime.Image{}, mapError("looking at image "+ref, err)
 	}
@@ -187,6 +223,9 @@ func (d *Driver) LoadImage(ctx context.Context, tar io.Reader) error {
 // SaveImage implements runtime.Images.
 func (d *Driver) SaveImage(ctx context.Context, ref string, w io.Writer) error {
 	r, err := d.c.ImageSave(ctx, []string{ref})
+	if errdefs.IsNotFound(err) {
+		return fmt.Errorf("saving image %s: %w: %w", ref, runtime.ErrNoImage, err)
+	}
 	if err != nil {
 		return mapError("saving image "+ref, err)
 	}
@@ -200,6 +239,9 @@ func (d *Driver) SaveImage(ctx context.Context, ref string, w io.Writer) error {
 // PullImage implements runtime.Images.
 func (d *Driver) PullImage(ctx context.Context, ref string) error {
 	r, err := d.c.ImagePull(ctx, ref, image.PullOptions{})
+	if errdefs.IsNotFound(err) {
+		return fmt.Errorf("pulling image %s: %w: %w", ref, runtime.ErrNoImage, err)
+	}
 	if err != nil {
 		return mapError("pulling image "+ref, err)
 	}

@@ -337,7 +337,9 @@ func (w *world) conform(req *http.Request, r reply, text []byte) {
 		require.Empty(w.t, text, "%s %s has a body that the document does not know", req.Method, req.URL)
 	}
 	if r.status < 300 {
+		w.mu.Lock()
 		w.seen[route.Operation.OperationID] = true
+		w.mu.Unlock()
 	}
 }
 

@@ -194,7 +194,7 @@ func TestTokensAreKept(t *testing.T) {
 		},
 		"damaged":           func() { put("{", 0o600) },
 		"readable by all":   func() { put(string(text), 0o644) },
-		"not to be written": func() { require.NoError(t, os.Mkdir(files[0], 0o700)) },
+		"not to be written": func() { require.NoError(t, os.RemoveAll(files[0])); require.NoError(t, os.Mkdir(files[0], 0o700)) },
 	} {
 		damage()
 		require.NoError(t, s.with(run{env: env}, "flavor", "list").failure, name)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,6 +95,9 @@ client make sure by it that it speaks to this database.`,
 				return err
 			}
 			if f.ca != "" {
+				if f.ca, err = filepath.Abs(f.ca); err != nil { // connection strings are used elsewhere
+					return err
+				}
 				if err := writeCA(cmd, c, i, f.ca); err != nil {
 					return err
 				}

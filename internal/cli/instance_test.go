@@ -82,9 +82,9 @@ func TestWaiting(t *testing.T) {
 	s.set(true, "")
 	out := s.ok("instance", "create", "slow", "--no-wait")
 	assert.Contains(t, out, "BUILD")
-	r := s.run("instance", "create", "slower", "--timeout", "50ms")
+	r := s.run("instance", "create", "slower", "--timeout", "2s")
 	assert.Equal(t, 1, r.code)
-	assert.Contains(t, r.failure.Error(), "waited 50ms for slower to be ready; it goes on")
+	assert.Contains(t, r.failure.Error(), "waited 2s for slower to be ready; it goes on")
 	assert.Contains(t, r.err, "Waiting for slower to be ready (BUILD: Creation was asked for by admin")
 	assert.Equal(t, 1, strings.Count(r.err, "Waiting for"), "a line only when something changes")
 

@@ -7,16 +7,18 @@ import (
 
 const mib = 1 << 20
 
-// What takes memory besides that which is sized here. Measured on 9.7.4 with the settings of this package: 256 MB
-// after the start with 512 MB; 392-429 MB with all of its 51 connections at work on joins, groupings and inserts. TestRealMemory of package
+// What takes memory besides that which is sized here. Measured on 9.7.4 with the settings of this package; TestRealMemory of package
 // supervisor holds them to it.
 const (
 	// aside is for the supervisor (10), the agent (30) and the kernel's own memory of the container: sockets, page tables, a page cache to live on.
 	aside = 64
-	// serverMB is mysqld after its start without what depends on sizes below: code and its heap, doublewrite buffers (54), dictionary.
-	serverMB = 150
-	// perConnMB is a connection with a statement under way: stack, network, sort and join buffers, performance schema. Idle ones take a third.
-	perConnMB = 0.6
+	// serverMB is mysqld after its start without what depends on sizes below: code and its heap, doublewrite buffers (54), the redo log's
+	// lists (24), dictionary.
+	serverMB = 145
+	// perConnMB is a connection with a heavy statement under way: its first megabyte of temporary tables, which temptable_max_ram does not
+	// bound, sort and join buffers, stack, network. An idle one takes a fifth. There is one thing that nothing bounds: a hash join that
+	// goes to disk opens some 500 files with 28 KB each; 42 of them at once took 650 MB.
+	perConnMB = 1.2
 	// poolOverhead is what InnoDB takes besides a page of the buffer pool: control blocks, hashes, locks.
 	poolOverhead = 1.06
 	// tableMB is an open table in the table cache and the definition cache.
@@ -51,8 +53,8 @@ type sizes struct {
 func sizesFor(memMB int, cpus float64) sizes {
 	s := sizes{memMB: max(memMB, MinMemoryMB)}
 	m := s.memMB
-	// A connection per 10 MB: 51 with 512 MB, 409 with 4 GB. More would not be served any quicker by the CPUs that come with such memory.
-	s.connections = clamp(m/10, 50, 5000)
+	// A connection per 12 MB: 42 with 512 MB, 341 with 4 GB. More would not be served any quicker by the CPUs that come with such memory.
+	s.connections = clamp(m/12, 40, 5000)
 	s.tables = clamp(m/2, 400, 4000)
 	s.logBufferMB = clamp(m/128, 8, 64)
 	s.tempTableMB = clamp(m/32, 16, 4096)

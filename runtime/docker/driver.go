@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/netip"
+	"os"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
@@ -59,19 +61,34 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 	if err != nil || !pool.Addr().Is4() || pool.Bits() > subnetBits {
 		return nil, fmt.Errorf("docker: the range of addresses %q must be IPv4 and /%d or larger", cfg.Range, subnetBits)
 	}
-	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
-	if cfg.Host != "" {
-		opts = append(opts, client.WithHost(cfg.Host))
-	}
-	c, err := client.NewClientWithOpts(opts...)
+	c, err := newClient(cfg.Host)
 	if err != nil {
-		return nil, fmt.Errorf("docker: %w", err)
+		return nil, err
 	}
 	if _, err := c.Ping(ctx); err != nil {
 		_ = c.Close()
 		return nil, mapError("reaching the Docker engine", err)
 	}
 	return &Driver{c: c, owner: cfg.Owner, pool: pool.Masked()}, nil
+}
+
+// newClient makes a new connection for each request. An engine that is about to end closes its door first and serves connections that are open
+// already: over one of these a container would be started that the engine then does not stop, and that it cannot start again when it is back.
+func newClient(host string) (*client.Client, error) {
+	if host == "" {
+		host = os.Getenv(client.EnvOverrideHost)
+	}
+	if host == "" {
+		host = client.DefaultDockerHost
+	}
+	c, err := client.NewClientWithOpts(
+		client.WithHTTPClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}),
+		client.WithTLSClientConfigFromEnv(), client.WithHost(host), client.WithVersionFromEnv(), client.WithAPIVersionNegotiation(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("docker: %w", err)
+	}
+	return c, nil
 }
 
 // Close ends the connection; containers are left as they are.

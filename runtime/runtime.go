@@ -235,8 +235,7 @@ type Limiter interface {
 
 // Signaler sends signals and freezes.
 type Signaler interface {
-	// Signal takes "HUP" and "SIGHUP". It counts as a stop by hand, whatever the signal: Restart is off until the next Start of
-	// the container when it does not run. (Docker has it so.)
+	// Signal takes "HUP" and "SIGHUP". A container that TERM or KILL ends stays ended until Start, or until the engine starts again.
 	Signal(ctx context.Context, name, signal string) error
 	Pause(ctx context.Context, name string) error
 	Unpause(ctx context.Context, name string) error

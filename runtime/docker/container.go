@@ -98,7 +98,8 @@ func (d *Driver) translate(s runtime.Spec) (*container.Config, *container.HostCo
 		host.SecurityOpt = []string{"no-new-privileges"}
 	}
 	if s.Restart {
-		host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}
+		labels[restartLabel] = "true"
+		host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyAlways}
 	}
 	for _, m := range s.Mounts {
 		switch m.Kind {
@@ -195,10 +196,30 @@ func seconds(d time.Duration) *int {
 	return &s
 }
 
+// restartLabel remembers Spec.Restart while the policy is off.
+const restartLabel = "io.huker.restart"
+
+// setRestart turns the policy on and off: Start has it on, Stop has it off. Docker's own "unless-stopped" would need no such care, but
+// Docker 20.10, when it was killed and comes back, ends the containers that it finds running and takes that for a stop by hand.
+func (d *Driver) setRestart(ctx context.Context, r container.InspectResponse, on bool) error {
+	want := container.RestartPolicyDisabled
+	if on {
+		want = container.RestartPolicyAlways
+	}
+	if r.Config.Labels[restartLabel] == "" || r.HostConfig == nil || r.HostConfig.RestartPolicy.Name == want {
+		return nil
+	}
+	_, err := d.c.ContainerUpdate(ctx, r.ID, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: want}})
+	return mapError("changing the restart policy of container "+r.Name, err)
+}
+
 // Start implements runtime.Runtime.
 func (d *Driver) Start(ctx context.Context, name string) error {
 	r, err := d.inspectOwn(ctx, name)
 	if err != nil {
+		return err
+	}
+	if err := d.setRestart(ctx, r, true); err != nil {
 		return err
 	}
 	if r.State != nil && r.State.Paused {
@@ -211,6 +232,9 @@ func (d *Driver) Start(ctx context.Context, name string) error {
 func (d *Driver) Stop(ctx context.Context, name string, grace time.Duration) error {
 	r, err := d.inspectOwn(ctx, name)
 	if err != nil {
+		return err
+	}
+	if err := d.setRestart(ctx, r, false); err != nil {
 		return err
 	}
 	return mapError("stopping container "+name, d.c.ContainerStop(ctx, r.ID, container.StopOptions{Timeout: seconds(grace)}))

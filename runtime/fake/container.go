@@ -22,6 +22,7 @@ type container struct {
 	spec    runtime.Spec
 	state   runtime.State
 	stopped bool // by hand: Restart does not count
+	ending  bool // by a signal: Restart does not count until the engine starts again
 	removed bool
 	run     *run // while it runs
 	root    *tree

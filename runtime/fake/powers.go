@@ -26,7 +26,9 @@ func (d *Driver) Signal(ctx context.Context, name, signal string) error {
 			return err
 		}
 		signal = strings.TrimPrefix(signal, "SIG")
-		c.stopped = true // as Docker has it
+		if signal == "KILL" || signal == "TERM" {
+			c.ending = true
+		}
 		switch {
 		case signal == "KILL":
 			d.e.ended(c, c.run, killed, false)

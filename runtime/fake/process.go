@@ -74,7 +74,7 @@ func (e *Engine) start(c *container) error {
 			c.memory[m.Target] = newTree()
 		}
 	}
-	c.stopped = false
+	c.stopped, c.ending = false, false
 	c.state.Phase, c.state.Pid, c.state.Started = runtime.PhaseRunning, 1000+e.serial, time.Now().UTC()
 	c.state.ExitCode, c.state.OOM, c.state.Error, c.state.Finished = 0, false, "", time.Time{}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -118,13 +118,13 @@ func (e *Engine) ended(c *container, r *run, code int, oom bool) {
 	c.state.Phase, c.state.Pid, c.state.ExitCode, c.state.OOM, c.state.Finished = runtime.PhaseExited, 0, code, oom, time.Now().UTC()
 	c.state.Address = c.spec.Address
 	e.emit(c, runtime.EventDied, code)
-	if !c.spec.Restart || c.stopped {
+	if !c.spec.Restart || c.stopped || c.ending {
 		return
 	}
 	time.AfterFunc(e.RestartPause, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if c.run == nil && !c.stopped && !c.removed {
+		if c.run == nil && !c.stopped && !c.ending && !c.removed {
 			_ = e.start(c) // what cannot start is seen by its state
 		}
 	})

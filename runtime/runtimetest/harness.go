@@ -49,12 +49,13 @@ type Harness struct {
 // patience bounds what should happen soon.
 const patience = 30 * time.Second
 
-// Run tests an engine.
-func Run(t *testing.T, open func(t *testing.T) Harness) {
-	tests := []struct {
-		name string
-		run  func(*testing.T, *bed)
-	}{
+type test struct {
+	name string
+	run  func(*testing.T, *bed)
+}
+
+func all() []test {
+	return []test{
 		{"Lifecycle", testLifecycle}, {"Repeats", testRepeats}, {"OtherSpec", testOtherSpec}, {"BadSpecs", testBadSpecs},
 		{"ExitCode", testExitCode}, {"StopKills", testStopKills}, {"Hardened", testHardened}, {"CreateAtOnce", testCreateAtOnce},
 		{"Cancelled", testCancelled},
@@ -68,9 +69,24 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Limits", testLimits}, {"Signals", testSignals}, {"Pause", testPause}, {"Stats", testStats},
 		{"EngineRestart", testEngineRestart},
 	}
-	for _, test := range tests {
+}
+
+// Run tests an engine.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	for _, test := range all() {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newBed(t, open(t))) })
 	}
+}
+
+// RunOne runs one test of the suite, for a harness that is too dear for all of it.
+func RunOne(t *testing.T, name string, h Harness) {
+	for _, test := range all() {
+		if test.name == name {
+			test.run(t, newBed(t, h))
+			return
+		}
+	}
+	t.Fatalf("there is no test %s", name)
 }
 
 // bed is one test's driver, with names that no other test has.

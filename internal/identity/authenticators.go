@@ -199,12 +199,16 @@ func inPath(c Caller, r *http.Request) Caller {
 
 type none struct{}
 
+// noToken is what keystoneauth's "none" puts in the place of a token.
+const noToken = "notused"
+
 // None believes the project in the path of requests without credentials, as an administrator. Only for an API that listens on
 // loopback; see NewChain. Requests that a browser sends for another page are refused: every page can reach loopback.
 func None() Authenticator { return none{} }
 
 func (none) Authenticate(_ context.Context, r *http.Request) (Caller, error) {
-	if r.Header.Get(TokenHeader) != "" || r.Header.Get("Authorization") != "" || ProjectInPath(r.URL.Path) == "" {
+	token := r.Header.Get(TokenHeader)
+	if token != "" && token != noToken || r.Header.Get("Authorization") != "" || ProjectInPath(r.URL.Path) == "" {
 		return Caller{}, errNoCredentials
 	}
 	if !Loopback(r.RemoteAddr) || !Loopback(r.Host) || crossSite(r) {
@@ -268,18 +272,18 @@ func NewChain(c ChainConfig) (Authenticator, error) {
 			chain = append(chain, a)
 		}
 	}
+	if c.None { // before Keystone, which would refuse noToken
+		if !Loopback(c.Listen) {
+			return nil, fmt.Errorf("identity: requests without credentials are possible only when the API listens on loopback, not on %q", c.Listen)
+		}
+		chain = append(chain, None())
+	}
 	if c.Keystone != nil {
 		a, err := NewKeystone(*c.Keystone)
 		if err != nil {
 			return nil, err
 		}
 		chain = append(chain, a)
-	}
-	if c.None {
-		if !Loopback(c.Listen) {
-			return nil, fmt.Errorf("identity: requests without credentials are possible only when the API listens on loopback, not on %q", c.Listen)
-		}
-		chain = append(chain, None())
 	}
 	if len(chain) == 0 {
 		return nil, errors.New("identity: no way to sign in is configured")

@@ -108,6 +108,7 @@ func (k realKeystone) try(method, path, token string, body any) (int, http.Heade
 	}
 	req, err := http.NewRequestWithContext(k.t.Context(), method, k.url+path, content)
 	require.NoError(k.t, err)
+	req.Close = true // uwsgi closes connections without saying so
 	req.Header.Set("Content-Type", "application/json")
 	if token != "" {
 		req.Header.Set("X-Auth-Token", token)
@@ -115,7 +116,7 @@ func (k realKeystone) try(method, path, token string, body any) (int, http.Heade
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, nil, nil
+		return 0, nil, map[string]any{"no answer": err.Error()}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	out := map[string]any{}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/huker/huker/internal/deploy"
+	"github.com/huker/huker/runtime/docker"
 )
 
 func (a *app) newDoctorCommand() *cobra.Command {
@@ -20,7 +21,12 @@ func (a *app) newDoctorCommand() *cobra.Command {
 			if err := c.Fill(); err != nil {
 				return err
 			}
-			found := deploy.Examine(cmd.Context(), deploy.Plane{Name: c.Name, DataDir: c.DataDir, Health: c.Endpoint() + "/healthz"})
+			engine, unreachable := docker.Open(cmd.Context(), docker.Config{Owner: c.Name})
+			if unreachable == nil {
+				defer func() { _ = engine.Close() }()
+			}
+			plane := deploy.Plane{Name: c.Name, DataDir: c.DataDir, Health: c.Endpoint() + "/healthz"}
+			found := deploy.Examine(cmd.Context(), plane, engine, unreachable)
 			var rows [][]any
 			bad := 0
 			for _, x := range found {

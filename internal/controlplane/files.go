@@ -67,7 +67,7 @@ func adminFile(c *Config) (Admin, error) {
 			return a, fmt.Errorf("reading %s: %w", path, err)
 		}
 	}
-	a.Endpoint, a.Region = endpoint(c), c.Region
+	a.Endpoint, a.Region = c.Endpoint(), c.Region
 	want, err := json.MarshalIndent(a, "", "  ")
 	if err != nil || string(want) == string(data) {
 		return a, err
@@ -75,8 +75,8 @@ func adminFile(c *Config) (Admin, error) {
 	return a, pki.WriteFile(path, want, 0o600)
 }
 
-// endpoint is where clients on this host reach the API.
-func endpoint(c *Config) string {
+// Endpoint is where clients on this host reach the API.
+func (c *Config) Endpoint() string {
 	if c.PublicURL != "" {
 		return c.PublicURL
 	}

@@ -74,6 +74,9 @@ func (f *front) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+	// Requests outlive the order to stop by a moment: they finish.
+	base := context.WithoutCancel(ctx)
+	f.server.BaseContext = func(net.Listener) context.Context { return base }
 	done := make(chan error, 1)
 	go func() { done <- f.server.Serve(l) }()
 	select {

@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/huker/huker/runtime"
-	"github.com/huker/huker/runtime/docker"
 )
 
 // Finding is one thing that was looked at.
@@ -28,17 +27,22 @@ const (
 	leastDiskMB = 4096
 )
 
-// Examine looks at this host and at the deployment on it. It changes nothing.
-func Examine(ctx context.Context, p Plane) []Finding {
+// Examined is what Examine asks of the container runtime.
+type Examined interface {
+	Capacity(ctx context.Context) (cpus float64, ramMB int, engine string, err error)
+	Inspect(ctx context.Context, name string) (runtime.State, error)
+	ListVolumes(ctx context.Context, labels map[string]string) ([]runtime.Volume, error)
+}
+
+// Examine looks at this host and at the deployment on it. It changes nothing. unreachable is why there is no engine.
+func Examine(ctx context.Context, p Plane, engine Examined, unreachable error) []Finding {
 	found := []Finding{
 		root(), program("iptables", "apt-get install iptables"), program("iptables-restore", "apt-get install iptables"), forwarding(),
 		space(p.DataDir), private(p.DataDir),
 	}
-	engine, err := docker.Open(ctx, docker.Config{Owner: p.Name})
-	if err != nil {
-		return append(found, Finding{Check: "Docker engine", Detail: err.Error(), Mend: "install and start it: apt-get install docker.io; without systemd: dockerd &"})
+	if unreachable != nil {
+		return append(found, Finding{Check: "Docker engine", Detail: unreachable.Error(), Mend: "install and start it: apt-get install docker.io; without systemd: dockerd &"})
 	}
-	defer func() { _ = engine.Close() }()
 	found = append(found, capacity(ctx, engine)...)
 	found = append(found, chain(ctx), backend(ctx))
 	found = append(found, planeState(ctx, engine, p)...)
@@ -97,7 +101,7 @@ func private(dir string) Finding {
 	return judge("data directory", i.Mode().Perm()&0o077 == 0, fmt.Sprintf("%s has mode %04o", dir, i.Mode().Perm()), "chmod 700 "+dir+": it holds keys")
 }
 
-func capacity(ctx context.Context, e *docker.Driver) []Finding {
+func capacity(ctx context.Context, e Examined) []Finding {
 	cpus, ram, name, err := e.Capacity(ctx)
 	if err != nil {
 		return []Finding{judge("Docker engine", false, err.Error(), "look at its log: journalctl -u docker")}
@@ -122,7 +126,7 @@ func backend(ctx context.Context) Finding {
 		"the control plane uses nf_tables: update-alternatives --set iptables /usr/sbin/iptables-nft, and restart Docker")
 }
 
-func planeState(ctx context.Context, e *docker.Driver, p Plane) []Finding {
+func planeState(ctx context.Context, e Examined, p Plane) []Finding {
 	s, err := e.Inspect(ctx, p.container())
 	switch {
 	case errors.Is(err, runtime.ErrNotFound):
@@ -142,7 +146,7 @@ func planeState(ctx context.Context, e *docker.Driver, p Plane) []Finding {
 }
 
 // volumes finds data that no instance has any more.
-func volumes(ctx context.Context, e *docker.Driver, p Plane) []Finding {
+func volumes(ctx context.Context, e Examined, p Plane) []Finding {
 	all, err := e.ListVolumes(ctx, nil)
 	if err != nil {
 		return nil

@@ -43,7 +43,7 @@ func (h *Host) spec(r protocol.EnsureRequest) runtime.Spec {
 		Entrypoint: []string{"/huker/bin/huker-supervisor"},
 		User:       userOf(h.cfg.UID, h.cfg.GID),
 		Labels:     h.labels(r.Instance),
-		Hostname:   "db-" + r.Instance[:8],
+		Hostname:   "db-" + r.Instance[24:], // ids begin with the time: their ends differ
 		Network:    h.cfg.Network,
 		Address:    r.Address,
 		Mounts: []runtime.Mount{

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,11 +21,12 @@ import (
 
 // dockerd is an engine of a test's own, which may be killed.
 type dockerd struct {
-	t    *testing.T
-	dir  string
-	cmd  *exec.Cmd
-	log  *logBuffer
-	done chan error
+	t      *testing.T
+	dir    string
+	bridge string
+	cmd    *exec.Cmd
+	log    *logBuffer
+	done   chan error
 }
 
 // newDockerd starts an engine with its data below root ("" for a directory of the test's) and the databases' image in it.
@@ -37,12 +40,17 @@ func newDockerd(t *testing.T, root string) *dockerd {
 	if root == "" {
 		root = filepath.Join(dir, "root")
 	}
-	d := &dockerd{t: t, dir: dir, log: &logBuffer{}}
+	d := &dockerd{t: t, dir: dir, log: &logBuffer{}, bridge: "hkt-" + testenv.Suffix(t)}
+	d.ip("link", "add", d.bridge, "type", "bridge")
+	d.ip("addr", "add", fmt.Sprintf("10.89.%d.1/24", os.Getpid()%250), "dev", d.bridge)
+	d.ip("link", "set", d.bridge, "up")
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "etc"), 0o700))
 	require.NoError(t, os.Symlink(root, filepath.Join(dir, "data")))
 	t.Cleanup(func() {
 		d.stop(syscall.SIGTERM)
-		_ = exec.Command("sh", "-c", "grep -o ' "+dir+"[^ ]*' /proc/mounts | sort -r | xargs -r umount -l").Run()
+		d.ip("link", "del", d.bridge)
+		d.crash() // containerd outlives a killed engine
+		d.unmount(dir)
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	d.start()
@@ -57,9 +65,10 @@ func (d *dockerd) start() {
 	root, err := os.Readlink(filepath.Join(d.dir, "data"))
 	require.NoError(d.t, err)
 	_ = os.Remove(filepath.Join(d.dir, "pid"))
-	// No rules of its own: those of the engine that this machine runs stay as they are.
+	// No rules of its own: those of the engine that this machine runs stay as they are. A bridge of its own, too: an engine that is told to have
+	// none removes docker0, whose ever it is.
 	d.cmd = exec.Command("dockerd", "--data-root", root, "--exec-root", filepath.Join(d.dir, "exec"), "-p", filepath.Join(d.dir, "pid"),
-		"-H", d.host(), "--bridge=none", "--iptables=false", "--ip6tables=false", "--config-file", filepath.Join(d.dir, "etc", "none.json"))
+		"-H", d.host(), "--bridge", d.bridge, "--iptables=false", "--ip6tables=false", "--config-file", filepath.Join(d.dir, "etc", "none.json"))
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(d.t, os.WriteFile(filepath.Join(d.dir, "etc", "none.json"), []byte("{}"), 0o600))
@@ -78,23 +87,48 @@ func (d *dockerd) start() {
 	}, time.Minute, 100*time.Millisecond, "dockerd does not answer: %s", d.log.tail(2000))
 }
 
-// stop ends the engine, and with SIGKILL its containerd too, which is in its process group.
+// stop ends the engine; its containerd goes with it.
 func (d *dockerd) stop(s syscall.Signal) {
 	if d.cmd == nil {
 		return
 	}
-	pid := d.cmd.Process.Pid
-	if s == syscall.SIGKILL {
-		pid = -pid
-	}
-	_ = syscall.Kill(pid, s)
+	_ = d.cmd.Process.Signal(s)
 	select {
 	case <-d.done:
 	case <-time.After(time.Minute):
 		d.t.Errorf("dockerd does not end: %s", d.log.tail(2000))
 	}
-	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
 	d.cmd = nil
+	// Under an init that is slow to reap, a dead containerd still has its number, and the next engine would wait for it for ever.
+	_ = os.Remove(filepath.Join(d.dir, "exec", "containerd", "containerd.pid"))
+}
+
+// crash kills everything that runs for the engine, as a power failure would, and takes away what lies in memory file systems.
+func (d *dockerd) crash() {
+	d.t.Helper()
+	d.stop(syscall.SIGKILL)
+	exec.Command("pkill", "-KILL", "-f", filepath.Join(d.dir, "exec")).Run() //nolint:errcheck // there may be none left
+	require.Eventually(d.t, func() bool {
+		d.unmount(filepath.Join(d.dir, "exec"))
+		return os.RemoveAll(filepath.Join(d.dir, "exec")) == nil
+	}, 10*time.Second, 100*time.Millisecond)
+}
+
+// unmount takes down all that is mounted below dir.
+func (d *dockerd) unmount(dir string) {
+	mounts, err := os.ReadFile("/proc/mounts")
+	require.NoError(d.t, err)
+	for _, line := range strings.Split(string(mounts), "\n") {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
+			_ = syscall.Unmount(f[1], syscall.MNT_DETACH)
+		}
+	}
+}
+
+func (d *dockerd) ip(args ...string) {
+	d.t.Helper()
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	require.NoError(d.t, err, "ip %v: %s", args, out)
 }
 
 func (d *dockerd) loadImage() {

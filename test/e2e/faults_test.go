@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/huker/huker/api"
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/keeper"
 	"github.com/huker/huker/internal/sysmgr"
@@ -15,7 +17,7 @@ import (
 // The control plane is killed at each of its fault points, in the middle of a life, and started again: what was asked for comes about, the
 // database keeps what it was given, and at the end nothing is left.
 func TestKilledAtEveryPoint(t *testing.T) {
-	for _, point := range append(keeper.Points(), sysmgr.Points()...) {
+	for _, point := range slices.Concat(api.Points(), keeper.Points(), sysmgr.Points()) {
 		t.Run(string(point), func(t *testing.T) {
 			t.Parallel()
 			killedAt(t, point)
@@ -73,6 +75,16 @@ func killedAt(t *testing.T, point fault.Point) {
 	step(post(map[string]any{"resize": map[string]any{"flavorRef": 2}}), func() { p.awaitActive(id) })
 	require.Equal(t, 1024, p.container(id).Limits.MemoryMB)
 	step(post(map[string]any{"restart": map[string]any{}}), func() { p.awaitActive(id) })
+	step(func() error {
+		_, _, err := p.try(http.MethodPut, p.path(id), map[string]any{"instance": map[string]any{
+			"access": map[string]any{"is_public": true, "allowed_cidrs": []string{"192.0.2.0/24"}}}})
+		return err
+	}, func() { p.awaitActive(id) })
+	step(func() error {
+		_, _, err := p.try(http.MethodPost, p.path(id)+"/root", nil)
+		return err
+	}, func() { p.awaitActive(id) })
+	step(post(map[string]any{"reset_status": map[string]any{}}), func() { p.awaitActive(id) })
 	require.Equal(t, 41, query[int](t, db, "SELECT v FROM kept"))
 	step(func() error {
 		_, _, err := p.try(http.MethodDelete, p.path(id), nil)

@@ -69,11 +69,11 @@ func TestDatabasesComeBack(t *testing.T) {
 			pids = append(pids, p.container(id).Pid)
 		}
 		p.kill()
-		d.stop(syscall.SIGKILL)
 		for _, pid := range pids {
 			require.Positive(t, pid)
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+		d.crash()
 		d.start()
 		p.start()
 		back(t)

@@ -103,7 +103,7 @@ func nearRules() []near {
 		}},
 		{"runtime/ and network/ import nothing of Huker's but each other's nouns", func(from, to string, inTest bool) bool {
 			return in(from, "runtime", "network") && in(to, own...) && !in(to, "runtime", "network") &&
-				!(inTest && in(to, "internal/testenv"))
+				!((inTest || forTests(from)) && in(to, "internal/testenv"))
 		}},
 		// internal/cli is the body of cmd/huker, whose main must be short. One engine may be built on another: the bus of one machine lives on the etcd that is there anyway.
 		{"an engine is chosen by internal/controlplane, cmd/ and tests only", func(from, to string, inTest bool) bool {

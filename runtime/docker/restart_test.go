@@ -69,6 +69,8 @@ func (d *daemon) run(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(context.Background(), name, args...)
 	cmd.Stdout, cmd.Stderr = d.log, d.log
+	// In a network of its own: told to have no bridge, dockerd removes docker0 from the host, which is another engine's.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET}
 	require.NoError(t, cmd.Start())
 	return cmd
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/huker/huker/internal/controlplane"
 	"github.com/huker/huker/internal/deploy"
 	"github.com/huker/huker/internal/testenv"
+	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/docker"
 )
@@ -99,6 +100,9 @@ func newPlaneOn(t *testing.T, host string, args ...string) *plane {
 			t.Errorf("cleaning up: %v", err)
 		}
 		_ = engine.Close()
+		if wall, err := network.NewFirewall(name, ""); err == nil { // also when the test's own engine is dead
+			_ = wall.Remove(ctx)
+		}
 		if t.Failed() {
 			t.Logf("log of the control plane:\n%s", p.log.tail(16<<10))
 		}

@@ -228,7 +228,7 @@ func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
 		return nil, err
 	}
 	return sysmgr.New(sysmgr.Config{
-		Host: HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"),
+		Host: HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"), Agent: p.agent,
 		Network: p.net.Name, UID: paths.UID, GID: paths.GID,
 	}, p.engine, wall, p.coord, p.bus, sysmgr.Capacity{
 		CPUs: cpus, RAMMB: ram, DiskGB: int(disk.Blocks * uint64(disk.Bsize) >> 30), Engine: engine, //nolint:gosec // a block size is positive, and gigabytes fit
@@ -237,7 +237,7 @@ func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
 
 func (p *plane) newKeeper() (*keeper.Keeper, error) {
 	keys := etcd.NewGatekeeper(p.coord)
-	return keeper.New(keeper.Config{Deployment: p.cfg.Name, Endpoints: p.etcd.Endpoints(), Agent: p.agent}, keeper.Engines{
+	return keeper.New(keeper.Config{Deployment: p.cfg.Name, Endpoints: p.etcd.Endpoints()}, keeper.Engines{
 		Store: p.store, Coord: p.coord, Bus: p.bus, Keys: keys, Queues: etcdbus.NewGatekeeper(keys),
 		Certs: certificates{p.ca}, Addresses: pool{p.net.Subnet},
 	}, p.cfg.Log.With("part", "nodekeeper"))

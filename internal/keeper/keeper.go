@@ -44,7 +44,6 @@ type Addresses interface {
 type Config struct {
 	Deployment string
 	Endpoints  []string // where guests reach the coordination engine
-	Agent      string   // the name of the agent's binary for new guests
 	// Resync is how often every instance is looked at even when nothing was heard. Default 10 s.
 	Resync time.Duration
 	// SessionTTL is after how long another nodekeeper takes over from a dead one. Default 5 s.
@@ -78,8 +77,8 @@ type Keeper struct {
 
 // New checks the configuration.
 func New(cfg Config, e Engines, log *slog.Logger) (*Keeper, error) {
-	if cfg.Deployment == "" || len(cfg.Endpoints) == 0 || cfg.Agent == "" {
-		return nil, errors.New("keeper: deployment, endpoints and agent must be set")
+	if cfg.Deployment == "" || len(cfg.Endpoints) == 0 {
+		return nil, errors.New("keeper: deployment and endpoints must be set")
 	}
 	if cfg.Resync == 0 {
 		cfg.Resync = 10 * time.Second

@@ -17,7 +17,7 @@ type GuestConfig struct {
 	Endpoints  []string `json:"endpoints"` // of the coordination and bus engine: "https://172.30.0.1:12379"
 	Principal  string   `json:"principal"` // the name that agent-cert.pem carries: "guest.<instance>"
 	Record     Record   `json:"record"`    // the record at the time of writing; a newer one in coordination or on the data volume wins
-	Agent      string   `json:"agent"`     // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"
+	Agent      string   `json:"agent"`     // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"; set by the host's sysmgr
 }
 
 // Record is a cluster's record: who may be written to and who must acknowledge. It changes only by compare-and-set.

@@ -75,6 +75,7 @@ func (h *Host) ensure(ctx context.Context, r protocol.EnsureRequest) (protocol.E
 	if known && last.Generation > r.Generation {
 		return protocol.EnsureReply{}, coded(protocol.CodeStale, "generation %d of instance %s is in effect already", last.Generation, r.Instance)
 	}
+	r.Guest.Agent = h.cfg.Agent
 	if err := h.bring(ctx, r, true); err != nil {
 		err = explain(err)
 		h.publish(ctx, h.status(ctx, r.Instance, err))

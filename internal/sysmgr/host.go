@@ -39,6 +39,7 @@ type Config struct {
 	Version    string
 	GuestsDir  string // on the host; one folder an instance, 0700
 	BinDir     string // on the host; the guests' programs
+	Agent      string // the agent's file in BinDir that every guest is to run
 	Network    string // the runtime's network for databases
 	UID, GID   int    // of mysqld in the images
 	// Resync is how often everything is compared even when nothing was heard. Default 10 s.
@@ -75,8 +76,8 @@ type Capacity struct {
 
 // New checks the configuration. Nothing is touched before Run.
 func New(cfg Config, e Engine, f Firewall, s coord.Store, b bus.Bus, c Capacity, log *slog.Logger) (*Host, error) {
-	if cfg.Host == "" || cfg.Deployment == "" || cfg.GuestsDir == "" || cfg.BinDir == "" || cfg.Network == "" {
-		return nil, errors.New("sysmgr: host, deployment, guests directory, bin directory and network must be set")
+	if cfg.Host == "" || cfg.Deployment == "" || cfg.GuestsDir == "" || cfg.BinDir == "" || cfg.Agent == "" || cfg.Network == "" {
+		return nil, errors.New("sysmgr: host, deployment, guests directory, bin directory, agent and network must be set")
 	}
 	if !filepath.IsAbs(cfg.GuestsDir) || !filepath.IsAbs(cfg.BinDir) {
 		return nil, fmt.Errorf("sysmgr: %q and %q must be absolute: containers mount them", cfg.GuestsDir, cfg.BinDir)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/huker/huker/internal/protocol"
 	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 )
@@ -112,6 +113,9 @@ func (h *Host) keep(ctx context.Context, instance string) {
 	if !ok {
 		return
 	}
+	if err := h.renewAgent(&r); err != nil {
+		h.log.Error("handing out a newer agent", "op", "keep", "instance", instance, "error", err)
+	}
 	state, err := h.engine.Inspect(ctx, h.containerName(instance))
 	if err == nil && state.Phase == runtime.PhaseRunning && state.Limits == limitsOf(r) {
 		h.publish(ctx, h.status(ctx, instance, nil))
@@ -137,6 +141,18 @@ func (h *Host) keep(ctx context.Context, instance string) {
 	if ctx.Err() == nil {
 		h.publish(ctx, h.status(ctx, instance, explain(err)))
 	}
+}
+
+// renewAgent names this host's agent in the guest's configuration, where the running one sees it and has itself replaced; mysqld goes on.
+func (h *Host) renewAgent(r *protocol.EnsureRequest) error {
+	if r.Guest.Agent == h.cfg.Agent {
+		return nil
+	}
+	r.Guest.Agent = h.cfg.Agent
+	if err := h.writeGuest(*r); err != nil {
+		return err
+	}
+	return h.remember(*r)
 }
 
 // pause says how long to wait before a dead container is started again, and counts the attempt when the answer is zero.

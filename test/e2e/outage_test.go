@@ -189,3 +189,33 @@ func (p *plane) toldAndDeleted(id, trouble string) {
 	p.awaitGone(id)
 	require.Empty(p.t, p.leftovers())
 }
+
+// A newer Huker brings a newer agent: it takes over in every database, and mysqld does not notice.
+func TestNewerAgentTakesOver(t *testing.T) {
+	bin, err := binaries()
+	require.NoError(t, err)
+	newer := t.TempDir()
+	for _, name := range []string{"huker-supervisor", "huker-guestagent"} {
+		data, err := os.ReadFile(filepath.Join(bin, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(newer, name), append(data, "newer"...), 0o755))
+	}
+	p := newPlane(t)
+	p.start()
+	id := p.create("agent", 1)
+	db := open(t, address(p.awaitActive(id)), nil)
+	connection := query[int](t, db, "SELECT CONNECTION_ID()")
+	mysqld, agent := p.process(id, "mysqld"), p.process(id, "huker-guestagent")
+	p.kill()
+	p.start("--bin-dir", newer)
+	require.Eventually(t, func() bool {
+		now := p.process(id, "huker-guestagent")
+		return now != 0 && now != agent
+	}, time.Minute, 100*time.Millisecond)
+	require.Equal(t, mysqld, p.process(id, "mysqld"))
+	require.Equal(t, connection, query[int](t, db, "SELECT CONNECTION_ID()"), "the client's connection goes on")
+	require.Eventually(t, func() bool {
+		code, _ := p.call(http.MethodGet, p.path(id)+"/users", nil)
+		return code == http.StatusOK
+	}, time.Minute, 100*time.Millisecond, "the newer agent answers")
+}

@@ -48,6 +48,11 @@ var binaries = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	if err := sweepStale(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "nothing of crashed runs was removed:", err) // there may be no engine here
+	}
+	cancel()
 	code := m.Run()
 	if os.Getenv("HUKER_BIN") == "" {
 		if dir, err := binaries(); err == nil {

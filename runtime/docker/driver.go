@@ -65,10 +65,13 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Ping(ctx); err != nil {
+	pong, err := c.Ping(ctx)
+	if err != nil {
 		_ = c.Close()
 		return nil, mapError("reaching the Docker engine", err)
 	}
+	// Now, and not by the first of several requests at once: the client writes the version down without a lock that its readers take.
+	c.NegotiateAPIVersionPing(pong)
 	return &Driver{c: c, owner: cfg.Owner, pool: pool.Masked()}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 )
 
@@ -22,20 +23,28 @@ type Access struct {
 // ErrInvalid means that a rule cannot be made from what was given.
 var ErrInvalid = errors.New("network: invalid access rule")
 
+var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$`)
+
 // private are the ranges that an instance which is not public answers to (RFC 1918).
 func private() []string { return []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"} }
+
+// chainPrefix is what the chains of all deployments begin with.
+const chainPrefix = "HUKER-"
 
 // ChainName is the chain of a deployment; iptables allows 28 characters.
 func ChainName(deployment string) string {
 	sum := sha256.Sum256([]byte(deployment))
-	return "HUKER-" + strings.ToUpper(hex.EncodeToString(sum[:5]))
+	return chainPrefix + strings.ToUpper(hex.EncodeToString(sum[:5]))
 }
 
-// Render gives what iptables-restore --noflush is to read: it replaces the chain's rules in one step. bridge is the databases'
-// interface; traffic to it that no rule allows is dropped, traffic of anything else is not judged.
+// Render gives lines of table filter for iptables-restore --noflush: they make the chain, or replace all of its rules. bridge is the
+// databases' interface; traffic to it that no rule allows is dropped, traffic of anything else is not judged.
 func Render(chain, bridge string, access []Access) (string, error) {
+	if !interfaceName.MatchString(bridge) {
+		return "", fmt.Errorf("%w: %q is no interface", ErrInvalid, bridge)
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "*filter\n:%s - [0:0]\n", chain)
+	fmt.Fprintf(&b, ":%s - [0:0]\n", chain)
 	rule := func(format string, args ...any) { fmt.Fprintf(&b, "-A %s %s\n", chain, fmt.Sprintf(format, args...)) }
 	// Answers to what a database or a client began, in either direction.
 	rule("-i %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", bridge)
@@ -52,7 +61,6 @@ func Render(chain, bridge string, access []Access) (string, error) {
 	rule("-o %s -j DROP", bridge)
 	// What a database begins goes to other databases and to the host, which is not forwarded; nothing else.
 	rule("-i %s -j DROP", bridge)
-	b.WriteString("COMMIT\n")
 	return b.String(), nil
 }
 

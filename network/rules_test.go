@@ -17,8 +17,7 @@ func TestRender(t *testing.T) {
 		{Address: "10.88.0.13"},
 	})
 	require.NoError(t, err)
-	require.Equal(t, `*filter
-:HUKER-X - [0:0]
+	require.Equal(t, `:HUKER-X - [0:0]
 -A HUKER-X -i hk-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A HUKER-X -o hk-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A HUKER-X -s 0.0.0.0/0 -d 10.88.0.10/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
@@ -29,7 +28,6 @@ func TestRender(t *testing.T) {
 -A HUKER-X -s 192.168.0.0/16 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -o hk-1 -j DROP
 -A HUKER-X -i hk-1 -j DROP
-COMMIT
 `, got)
 }
 
@@ -43,6 +41,22 @@ func TestRenderRefusesWhatIsNoAddress(t *testing.T) {
 		_, err := network.Render("HUKER-X", "hk-1", []network.Access{a})
 		require.ErrorIs(t, err, network.ErrInvalid, "%+v", a)
 	}
+}
+
+func TestRenderRefusesWhatIsNoInterface(t *testing.T) {
+	t.Parallel()
+	for _, bridge := range []string{"", "hk-1 -j ACCEPT\n", "a-name-of-16-char", "+"} {
+		_, err := network.Render("HUKER-X", bridge, nil)
+		require.ErrorIs(t, err, network.ErrInvalid, "%q", bridge)
+	}
+}
+
+// Rules of one address are never more than the sources given, whatever is given.
+func TestRenderOfNobody(t *testing.T) {
+	t.Parallel()
+	got, err := network.Render("HUKER-X", "hk-1", []network.Access{{Address: "10.88.0.10", AllowedCIDRs: []string{"8.8.8.0/24", "2001:db8::/32"}}})
+	require.NoError(t, err)
+	require.NotContains(t, got, "10.88.0.10", "not public, and nobody private is allowed: nobody may")
 }
 
 func TestNext(t *testing.T) {

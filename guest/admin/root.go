@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/huker/huker/internal/protocol"
@@ -102,7 +103,7 @@ func (s *Server) RootEnable(ctx context.Context, r protocol.RootRequest) (protoc
 
 // systemTables are those of rootSystemTables that this server has.
 func (s *Server) systemTables(ctx context.Context) ([]string, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mysql' AND TABLE_NAME IN ('"+strings.Join(rootSystemTables, "','")+"')")
+	rows, err := s.db.QueryContext(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mysql'")
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,9 @@ func (s *Server) systemTables(ctx context.Context) ([]string, error) {
 		if err := rows.Scan(&t); err != nil {
 			return nil, err
 		}
-		tables = append(tables, t)
+		if slices.Contains(rootSystemTables, t) {
+			tables = append(tables, t)
+		}
 	}
 	return tables, rows.Err()
 }

@@ -78,7 +78,7 @@ func Generate(in Input) (string, error) {
 		{"Replication", replication(in, s)},
 		{"Memory", memory(s)},
 		{"Disk", disk(in, s)},
-		{"The machine", machine(in, s, version)},
+		{"The machine", machine(s, version)},
 		{"Performance schema", performanceSchema(s)},
 	}
 	var b strings.Builder

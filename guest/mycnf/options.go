@@ -126,7 +126,7 @@ func disk(in Input, s sizes) []option {
 	}
 }
 
-func machine(in Input, s sizes, v version) []option {
+func machine(s sizes, v version) []option {
 	o := []option{
 		{"innodb_read_io_threads", strconv.Itoa(s.ioThreads), "By default as many as the host has cores for, not the container."},
 		{"innodb_write_io_threads", strconv.Itoa(s.ioThreads), ""},

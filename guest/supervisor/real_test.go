@@ -126,13 +126,13 @@ func (c *container) agents(_ control.Status) {
 	c.t.Helper()
 	st := c.await("now", runningWithAgent)
 	c.exec("sh", "-c", fmt.Sprintf("kill -9 %d", st.Agent.Pid))
-	now := c.await("agent", func(now control.Status) bool { return now.Agent.Ready && now.Agent.Pid != st.Agent.Pid })
+	c.await("agent", func(now control.Status) bool { return now.Agent.Ready && now.Agent.Pid != st.Agent.Pid })
 	c.configure("good2")
 	c.run("kill", "-s", "HUP", c.name)
 	c.await("replacement", agentIs("good2"))
 	c.configure("bad")
 	c.exec("/huker/bin/huker-ctl", "replace")
-	now = c.await("the old agent", func(now control.Status) bool { return now.Agent.Fault != "" && agentIs("good2")(now) })
+	now := c.await("the old agent", func(now control.Status) bool { return now.Agent.Fault != "" && agentIs("good2")(now) })
 	if now.Mysqld.Pid != st.Mysqld.Pid || now.Mysqld.Starts != st.Mysqld.Starts {
 		c.t.Errorf("mysqld was disturbed: %+v", now.Mysqld)
 	}

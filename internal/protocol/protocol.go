@@ -43,8 +43,8 @@ func GuestStatusKey(instance string) string { return GuestPrefix(instance) + "/s
 // RecordKey holds the cluster record of the cluster that the instance belongs to (a lone instance is its own cluster).
 func RecordKey(cluster string) string { return "/clusters/" + cluster + "/record" }
 
-// Kinds of message to nodekeeper.
-const KindKick = "kick" // Kick
+// KindKick is the kind of message to nodekeeper: Kick.
+const KindKick = "kick"
 
 // Kick asks nodekeeper to look at an instance now; it would do so anyway, later.
 type Kick struct {

@@ -113,7 +113,7 @@ func TestHardening(t *testing.T) {
 		HostConfig struct {
 			ReadonlyRootfs, Privileged                         bool
 			CapAdd, CapDrop, SecurityOpt                       []string
-			Memory, MemorySwap, CpuPeriod, CpuQuota, PidsLimit int64
+			Memory, MemorySwap, CPUPeriod, CPUQuota, PidsLimit int64 // encoding/json does not mind case
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(text), &all))
@@ -126,7 +126,7 @@ func TestHardening(t *testing.T) {
 	require.Contains(t, c.HostConfig.SecurityOpt, "no-new-privileges")
 	require.EqualValues(t, 512<<20, c.HostConfig.Memory)
 	require.EqualValues(t, 512<<20, c.HostConfig.MemorySwap, "no swap")
-	require.Equal(t, c.HostConfig.CpuPeriod, c.HostConfig.CpuQuota, "one core")
-	require.Positive(t, c.HostConfig.CpuQuota)
+	require.Equal(t, c.HostConfig.CPUPeriod, c.HostConfig.CPUQuota, "one core")
+	require.Positive(t, c.HostConfig.CPUQuota)
 	require.Positive(t, c.HostConfig.PidsLimit)
 }

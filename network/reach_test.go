@@ -1,0 +1,167 @@
+package network_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/huker/huker/internal/testenv"
+	"github.com/huker/huker/network"
+	"github.com/huker/huker/runtime"
+	"github.com/huker/huker/runtime/docker"
+	"github.com/huker/huker/runtime/runtimetest"
+)
+
+// street is a host with a database on a bridge of Huker's (10.86.x.10), a neighbour of it on the same bridge, and clients on two
+// other bridges: Docker's own and one more.
+type street struct {
+	d      *docker.Driver
+	prefix string
+	db     string
+	image  string
+}
+
+func newStreet(t *testing.T) *street {
+	t.Helper()
+	host := testenv.RequireDocker(t)
+	suffix := testenv.Suffix(t)
+	d, err := docker.Open(t.Context(), docker.Config{Host: host, Owner: "huker-test-" + suffix, Range: "10.86.0.0/16"})
+	require.NoError(t, err)
+	s := &street{d: d, prefix: "hkt-" + suffix + "-", image: runtimetest.Image(t, d)}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		for _, c := range []string{"db", "neighbour", "default", "other"} {
+			require.NoError(t, d.Remove(ctx, s.prefix+c))
+		}
+		for _, n := range []string{"home", "away"} {
+			require.NoError(t, d.RemoveNetwork(ctx, s.prefix+n))
+		}
+		require.NoError(t, d.Close())
+	})
+	home, err := d.EnsureNetwork(t.Context(), s.prefix+"home", "", nil)
+	require.NoError(t, err)
+	_, err = d.EnsureNetwork(t.Context(), s.prefix+"away", "", nil)
+	require.NoError(t, err)
+	s.db, err = network.Next(home.Subnet, nil)
+	require.NoError(t, err)
+	s.run(t, "db", home.Name, s.db, "listen", "0.0.0.0:3306")
+	s.run(t, "neighbour", home.Name, "", "listen", "0.0.0.0:3306")
+	s.run(t, "default", "bridge", "", "listen", "0.0.0.0:3306")
+	s.run(t, "other", s.prefix+"away", "", "listen", "0.0.0.0:3306")
+	require.Eventually(t, func() bool { return s.fromHost(s.db+":3306") == "open" }, 20*time.Second, 50*time.Millisecond)
+	return s
+}
+
+func (s *street) run(t *testing.T, name, net, address string, args ...string) {
+	t.Helper()
+	require.NoError(t, s.d.Create(t.Context(), runtime.Spec{
+		Name: s.prefix + name, Image: s.image, Entrypoint: []string{"/guest"}, Args: args, Network: net, Address: address,
+	}))
+	require.NoError(t, s.d.Start(t.Context(), s.prefix+name))
+}
+
+func (s *street) address(t *testing.T, name string) string {
+	t.Helper()
+	state, err := s.d.Inspect(t.Context(), s.prefix+name)
+	require.NoError(t, err)
+	return state.Address
+}
+
+// from says what becomes of a connection: "open", "dropped" or "refused".
+func (s *street) from(t *testing.T, name, address string) string {
+	t.Helper()
+	r, err := s.d.Exec(t.Context(), s.prefix+name, []string{"/guest", "dial", address, "1500"}, nil)
+	require.NoError(t, err)
+	got, _, _ := strings.Cut(string(r.Stdout), " ")
+	return got
+}
+
+func (s *street) fromHost(address string) string {
+	c, err := net.DialTimeout("tcp4", address, 1500*time.Millisecond)
+	if err != nil {
+		return "dropped"
+	}
+	_ = c.Close()
+	return "open"
+}
+
+// bridged says whether the kernel shows iptables what stays on one bridge.
+func bridged() bool {
+	data, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
+	return err == nil && strings.TrimSpace(string(data)) == "1"
+}
+
+// Who reaches a database, as seen from real containers.
+func TestReach(t *testing.T) {
+	testenv.RequireRoot(t)
+	testenv.RequireBinary(t, "iptables")
+	s := newStreet(t)
+	name := s.prefix + "fw"
+	f, err := network.NewFirewall(name, docker.BridgeName(s.prefix+"home"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Remove(context.Background())) })
+	db := s.db + ":3306"
+	require.Equal(t, "dropped", s.from(t, "default", db), "without Huker's rules Docker keeps bridges apart")
+
+	for _, test := range []struct {
+		name    string
+		access  network.Access
+		allowed []string // of default, other, neighbour
+	}{
+		{"private", network.Access{}, []string{"default", "other", "neighbour"}},
+		{"public", network.Access{Public: true}, []string{"default", "other", "neighbour"}},
+		{"one address", network.Access{AllowedCIDRs: []string{s.address(t, "default") + "/32"}}, []string{"default"}},
+		{"another one", network.Access{Public: true, AllowedCIDRs: []string{s.address(t, "other") + "/32"}}, []string{"other"}},
+		{"a range", network.Access{AllowedCIDRs: []string{"10.86.0.0/16"}}, []string{"other", "neighbour"}},
+		{"none of them", network.Access{Public: true, AllowedCIDRs: []string{"203.0.113.0/24"}}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.access.Address = s.db
+			require.NoError(t, f.Set(t.Context(), []network.Access{test.access}))
+			for _, client := range []string{"default", "other", "neighbour"} {
+				if client == "neighbour" && !bridged() {
+					continue
+				}
+				want := "dropped"
+				for _, a := range test.allowed {
+					if a == client {
+						want = "open"
+					}
+				}
+				require.Equal(t, want, s.from(t, client, db), client)
+			}
+			require.Equal(t, "open", s.fromHost(db), "the host always may")
+		})
+	}
+
+	open := []network.Access{{Address: s.db, Public: true}}
+	t.Run("only databases, only their port", func(t *testing.T) {
+		require.NoError(t, f.Set(t.Context(), open))
+		require.Equal(t, "dropped", s.from(t, "default", s.db+":3307"), "a closed port does not even refuse")
+		require.Equal(t, "dropped", s.from(t, "default", s.address(t, "neighbour")+":3306"))
+		require.Equal(t, "dropped", s.from(t, "db", s.address(t, "default")+":3306"), "a database goes nowhere by itself")
+		require.Equal(t, "dropped", s.from(t, "default", s.address(t, "other")+":3306"), "between others Docker's rules hold")
+	})
+	t.Run("what others flushed comes back", func(t *testing.T) {
+		changed, err := f.Ensure(t.Context())
+		require.NoError(t, err)
+		require.False(t, changed)
+		iptables(t, "-D", "DOCKER-USER", "-j", network.ChainName(name))
+		iptables(t, "-F", network.ChainName(name))
+		iptables(t, "-X", network.ChainName(name))
+		require.Equal(t, "dropped", s.from(t, "default", db))
+		changed, err = f.Ensure(t.Context())
+		require.NoError(t, err)
+		require.True(t, changed)
+		require.Equal(t, "open", s.from(t, "default", db))
+	})
+	t.Run("nothing is left", func(t *testing.T) {
+		require.NoError(t, f.Remove(t.Context()))
+		require.Equal(t, "dropped", s.from(t, "default", db))
+	})
+}

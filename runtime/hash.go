@@ -74,7 +74,7 @@ func prune(v any) any {
 }
 
 // Validate says what is wrong with a Spec, before an engine is asked.
-func (s Spec) Validate() error {
+func (s Spec) Validate() error { //nolint:gocyclo // a list of fields, one after the other
 	var errs []error
 	if !nameForm.MatchString(s.Name) {
 		errs = append(errs, fmt.Errorf("name %q: letters, digits, '_', '.', '-', at most 201", s.Name))

@@ -90,7 +90,7 @@ func binlog(ctx context.Context, t *testing.T, s *Server) []string {
 			statements = append(statements, what)
 		}
 		must(t, events.Err())
-		must(t, events.Close())
+		must(t, events.Close()) //nolint:sqlclosecheck // closed in the cleanup or at once
 	}
 	return statements
 }

@@ -153,7 +153,7 @@ func checkUser(u model.User) (host string, err error) {
 
 // UpdateUser changes a user's password, name and host. When again (the request came before, and may have been carried out) a user who has the
 // new name already is no error.
-func (s *Server) UpdateUser(ctx context.Context, r protocol.UserUpdate, again bool) error {
+func (s *Server) UpdateUser(ctx context.Context, r protocol.UserUpdate, again bool) error { //nolint:gocyclo // a list of fields, one after the other
 	old, err := s.User(ctx, protocol.UserRequest{Name: r.Name, Host: r.Host})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err

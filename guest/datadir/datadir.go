@@ -181,7 +181,7 @@ func (m *Made) collect(dir string) error {
 		if err != nil {
 			return fmt.Errorf("datadir: %w", err)
 		}
-		f, err := os.Open(path) // #nosec G304 -- below the directory that was just made
+		f, err := os.Open(path) //nolint:gosec // below the directory that was just made, in which nobody else can write
 		if err != nil {
 			return fmt.Errorf("datadir: %w", err)
 		}

@@ -135,7 +135,7 @@ func (p *plane) openCoordination(ctx context.Context) (err error) {
 	if p.coord, err = etcd.Dial(ctx, client); err != nil {
 		return err
 	}
-	p.onClose(func() { _ = p.coord.Close() })
+	p.onClose(func() { _ = p.coord.Close() }) //nolint:contextcheck // what is closed outlives the start
 	p.bus = etcdbus.New(p.coord, etcdbus.Config{Logger: p.cfg.Log.With("part", "bus")})
 	p.onClose(func() { _ = p.bus.Close() })
 	return nil

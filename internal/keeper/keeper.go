@@ -123,7 +123,7 @@ func (k *Keeper) term(ctx context.Context) error {
 		return fmt.Errorf("standing for election: %w", err)
 	}
 	k.log.Info("leading", "op", "elect", "token", leadership.Token)
-	return k.lead(leadership.Context)
+	return k.lead(leadership.Context) //nolint:contextcheck // the leadership has a context of its own, a child of ctx
 }
 
 // lead works until ctx, the leadership, ends.

@@ -113,7 +113,7 @@ func clone(s runtime.Spec) runtime.Spec {
 
 // Start implements runtime.Runtime.
 func (d *Driver) Start(ctx context.Context, name string) error {
-	return d.e.call(ctx, OpStart, name, func() error {
+	return d.e.call(ctx, OpStart, name, func() error { //nolint:contextcheck // a container outlives the call that starts it
 		c, err := d.own(name)
 		if err != nil {
 			return err
@@ -147,14 +147,14 @@ func (d *Driver) Stop(ctx context.Context, name string, grace time.Duration) err
 		}
 		r.signal("TERM")
 		if !r.listens {
-			d.e.ended(c, r, 0, false)
+			d.e.ended(c, r, 0, false) //nolint:contextcheck // a container outlives the call that starts it
 			return nil
 		}
 		d.e.mu.Unlock()
 		err = r.await(ctx, grace)
 		d.e.mu.Lock()
 		if errors.Is(err, errGraceOver) {
-			d.e.ended(c, r, killed, false)
+			d.e.ended(c, r, killed, false) //nolint:contextcheck // a container outlives the call that starts it
 			err = nil
 		}
 		return err
@@ -163,7 +163,7 @@ func (d *Driver) Stop(ctx context.Context, name string, grace time.Duration) err
 
 // Remove implements runtime.Runtime.
 func (d *Driver) Remove(ctx context.Context, name string) error {
-	return d.e.call(ctx, OpRemove, name, func() error {
+	return d.e.call(ctx, OpRemove, name, func() error { //nolint:contextcheck // a container outlives the call that starts it
 		c, err := d.own(name)
 		if errors.Is(err, runtime.ErrNotFound) {
 			return nil

@@ -20,7 +20,7 @@ func (d *Driver) UpdateLimits(ctx context.Context, name string, l runtime.Limits
 
 // Signal implements runtime.Signaler. KILL and, where there is no Program, TERM end the container; others reach the Program only.
 func (d *Driver) Signal(ctx context.Context, name, signal string) error {
-	return d.e.call(ctx, OpSignal, name, func() error {
+	return d.e.call(ctx, OpSignal, name, func() error { //nolint:contextcheck // a container outlives the call
 		c, err := d.running(name)
 		if err != nil {
 			return err

@@ -90,7 +90,7 @@ func (e *Engine) start(c *container) error {
 			code := program(ctx, p)
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			e.ended(c, r, code, false)
+			e.ended(c, r, code, false) //nolint:contextcheck // a container outlives the call
 		}()
 	}
 	return nil

@@ -30,11 +30,11 @@ func BenchmarkCreateToFirstQuery(b *testing.B) {
 
 			began = time.Now()
 			name := "bench-plain-" + testenv.Suffix(b)
-			b.Cleanup(func() { run(b, "sh", "-c", "docker rm -fv "+name+" >/dev/null 2>&1 || true") })
+			b.Cleanup(func() { discard(b, name) })
 			run(b, "docker", "run", "-d", "--name", name, "--memory", "1g", "--cpus", "1", "--entrypoint", "sh", ref, "-c", plainStart)
 			firstQuery(b, plainAddress(b, name), "bench", password)
 			plain = append(plain, time.Since(began).Seconds())
-			run(b, "docker", "rm", "-fv", name)
+			discard(b, name)
 		}
 	}
 	slices.Sort(huker)

@@ -76,7 +76,7 @@ func plainTwin(b *testing.B, p *plane, id string) string {
 	init := "CREATE USER bench@'%' IDENTIFIED BY '" + password + "'; GRANT ALL ON *.* TO bench@'%'; CREATE DATABASE bench;\n"
 	require.NoError(b, os.WriteFile(filepath.Join(dir, "init.sql"), []byte(init), 0o644)) //nolint:gosec // as above
 	name := "bench-twin-" + testenv.Suffix(b)
-	b.Cleanup(func() { run(b, "sh", "-c", "docker rm -fv "+name+" >/dev/null 2>&1 || true") })
+	b.Cleanup(func() { discard(b, name) })
 	run(b, "docker", "run", "-d", "--name", name, "--memory", fmt.Sprint(state.Limits.MemoryMB)+"m", "--memory-swap", fmt.Sprint(state.Limits.MemoryMB)+"m",
 		"--cpus", fmt.Sprint(state.Limits.CPUs), "-v", "/var/lib/mysql", "-v", dir+":/conf:ro", "--tmpfs", "/huker/run:uid=999,gid=999,mode=700",
 		"--entrypoint", "sh", state.Image, "-c",
@@ -92,7 +92,7 @@ var perSecond = regexp.MustCompile(`transactions:\s+\d+\s+\(([\d.]+) per sec`)
 func sysbench(b *testing.B, address, name, verb string, seconds int) float64 {
 	b.Helper()
 	out := run(b, "sysbench", "oltp_read_write", "--db-driver=mysql", "--mysql-host="+address, "--mysql-user="+name, "--mysql-password="+password,
-		"--mysql-db=bench", "--mysql-ssl=REQUIRED", "--tables=4", "--table-size=20000", "--threads=4", "--time="+strconv.Itoa(seconds), verb)
+		"--mysql-db=bench", "--tables=4", "--table-size=20000", "--threads=4", "--time="+strconv.Itoa(seconds), verb)
 	if verb != "run" {
 		return 0
 	}

@@ -173,6 +173,17 @@ func run(b *testing.B, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// discard removes a plain container with its volumes; one that is not there is fine.
+func discard(b *testing.B, name string) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.Context()), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "docker", "rm", "-fv", name).CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "No such container") {
+		b.Errorf("%s: %v: %s", name, err, out)
+	}
+}
+
 // image is what databases are made from.
 func image(b *testing.B) string {
 	b.Helper()

@@ -102,9 +102,7 @@ func testElectionExclusion(t *testing.T, h Harness) {
 
 // testElectionFencing: a leader that is cut off, and does not notice, can do no harm when it comes back.
 func testElectionFencing(t *testing.T, h Harness) {
-	if h.OpenCuttable == nil {
-		t.Skip("the engine's network cannot be cut here")
-	}
+	needCut(t, h)
 	a, cut, mend := h.OpenCuttable(t)
 	b, p := open(t, h), root()
 	sa, err := a.NewSession(soon(t), 2*time.Second)

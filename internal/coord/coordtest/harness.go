@@ -33,7 +33,7 @@ type Harness struct {
 // patience bounds what should happen soon.
 const patience = 20 * time.Second
 
-// Run tests an engine.
+// Run tests an engine. With -short, what waits for sessions to run out or for the engine to come back is skipped.
 func Run(t *testing.T, h Harness) {
 	tests := []struct {
 		name string
@@ -53,6 +53,30 @@ func Run(t *testing.T, h Harness) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
 	}
+}
+
+// takesTime skips the test, or what is left of it, in a short run.
+func takesTime(t *testing.T, why string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not in a short run: " + why)
+	}
+}
+
+func needKill(t *testing.T, h Harness) {
+	t.Helper()
+	if h.Kill == nil {
+		t.Skip("the engine cannot be killed here")
+	}
+	takesTime(t, "the engine is killed and started again")
+}
+
+func needCut(t *testing.T, h Harness) {
+	t.Helper()
+	if h.OpenCuttable == nil {
+		t.Skip("the engine's network cannot be cut here")
+	}
+	takesTime(t, "a session lasts until it is lost for want of a network")
 }
 
 func open(t *testing.T, h Harness) coord.Store {

@@ -164,9 +164,7 @@ func requireEnd(t *testing.T, events <-chan coord.Event) {
 
 // testWatchAcrossRestart: what changes while the engine or the connection comes and goes is told, or a Resync is.
 func testWatchAcrossRestart(t *testing.T, h Harness) {
-	if h.Kill == nil {
-		t.Skip("the engine cannot be killed here")
-	}
+	needKill(t, h)
 	s, w, p := open(t, h), open(t, h), root()
 	events := watch(t, w, p)
 	for round := range 3 {

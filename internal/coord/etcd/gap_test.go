@@ -15,7 +15,7 @@ import (
 
 // TestResyncAfterCompaction: a watcher was away for longer than history is kept.
 func TestResyncAfterCompaction(t *testing.T) {
-	e := etcdtest.Start(t)
+	e := etcdtest.StartProcess(t) // killed below: one that ends in order waits for the connection that is cut
 	admin := e.Root(t)
 	proxy := coordtest.NewProxy(t, e.Address)
 	cfg := e.Config(t, etcd.RootPrincipal)

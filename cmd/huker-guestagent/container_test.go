@@ -22,6 +22,7 @@ import (
 	"github.com/huker/huker/internal/bus/etcdbus"
 	"github.com/huker/huker/internal/coord/etcd"
 	"github.com/huker/huker/internal/coord/etcd/embedded"
+	"github.com/huker/huker/internal/engines"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/pki"
 	"github.com/huker/huker/internal/protocol"
@@ -109,7 +110,7 @@ func newContainer(t *testing.T) *container {
 	tls, err := pki.NewInstance(self, "127.0.0.1")
 	require.NoError(t, err)
 	agent := open(principal)
-	c.guest = protocol.GuestConfig{Instance: self, Engine: "mysql", Version: "9.7.4", MemoryMB: 1024, CPUs: 1, VolumeGB: 5, ServerID: 7, Endpoints: []string{endpoint},
+	c.guest = protocol.GuestConfig{Instance: self, Engine: "mysql", Version: "9.7.4", MemoryMB: 1024, CPUs: 1, VolumeGB: 5, ServerID: 7, Coordination: engines.Etcd(endpoint),
 		Principal: principal, Record: protocol.Record{Cluster: self, Epoch: 1, Primary: self}, Agent: "huker-guestagent-1"}
 	c.writeEtc(map[string][]byte{paths.FileCA: tls.CA, paths.FileServerCert: tls.Cert, paths.FileServerKey: tls.Key,
 		paths.FileCoordCA: agent.CA, paths.FileAgentCert: agent.Cert, paths.FileAgentKey: agent.Key})

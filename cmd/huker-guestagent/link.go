@@ -8,19 +8,16 @@ import (
 
 	"github.com/huker/huker/guest/agent"
 	"github.com/huker/huker/guest/paths"
-	"github.com/huker/huker/internal/bus/etcdbus"
-	"github.com/huker/huker/internal/coord/etcd"
+	"github.com/huker/huker/internal/engines"
+	"github.com/huker/huker/internal/protocol"
 )
 
-// link is the agent's connection to coordination and the bus; both nil when there is none. It ends with the process and is not closed: that would
+// link is the agent's connection to coordination and the bus; nil when there is none. It ends with the process and is not closed: that would
 // take the guest's status away at once, also when a newer agent is about to go on with it.
-type link struct {
-	store *etcd.Store
-	bus   *etcdbus.Bus
-}
+type link struct{ engines *engines.Engines }
 
-// dial prepares the connection; that it comes about, and comes about again, is the engine's client's work.
-func dial(ctx context.Context, p paths.Paths, endpoints []string, log *slog.Logger) (link, error) {
+// dial prepares the connection; that it comes about, and comes about again, is the engines' clients' work.
+func dial(ctx context.Context, p paths.Paths, guest protocol.GuestConfig, log *slog.Logger) (link, error) {
 	var pem [3][]byte
 	for i, name := range []string{paths.FileCoordCA, paths.FileAgentCert, paths.FileAgentKey} {
 		b, err := os.ReadFile(p.Secret(name))
@@ -29,17 +26,16 @@ func dial(ctx context.Context, p paths.Paths, endpoints []string, log *slog.Logg
 		}
 		pem[i] = b
 	}
-	store, err := etcd.Dial(ctx, etcd.ClientConfig{Endpoints: endpoints, CA: pem[0], Cert: pem[1], Key: pem[2]})
-	if err != nil {
-		return link{}, err
-	}
-	return link{store: store, bus: etcdbus.New(store, etcdbus.Config{Logger: log})}, nil
+	e, err := engines.Open(ctx, engines.Config{
+		Coordination: guest.Coordination, Bus: guest.Bus, Credentials: engines.Credentials{CA: pem[0], Cert: pem[1], Key: pem[2]},
+	}, log)
+	return link{e}, err
 }
 
 // into gives cfg the connection, if there is one: a nil pointer in an interface would not be nil.
 func (l link) into(cfg agent.Config) agent.Config {
-	if l.store != nil {
-		cfg.Store, cfg.Bus = l.store, l.bus
+	if l.engines != nil {
+		cfg.Store, cfg.Bus = l.engines.Coord, l.engines.Bus
 	}
 	return cfg
 }

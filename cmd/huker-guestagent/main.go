@@ -57,7 +57,7 @@ func run(ctx context.Context, p paths.Paths, log *slog.Logger) error {
 	if err := json.Unmarshal(b, &guest); err != nil {
 		return fmt.Errorf("%s: %w", p.Config(), err)
 	}
-	link, err := dial(ctx, p, guest.Endpoints, log)
+	link, err := dial(ctx, p, guest, log)
 	if err != nil {
 		// The database is given its role all the same; sysmgr sees that the agent says nothing.
 		log.Error("coordination and the bus cannot be reached with this configuration", "op", "dial", "err", err)

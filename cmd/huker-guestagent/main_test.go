@@ -27,6 +27,7 @@ import (
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/coord/etcd"
 	"github.com/huker/huker/internal/coord/etcd/etcdtest"
+	"github.com/huker/huker/internal/engines"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 )
@@ -141,7 +142,7 @@ func newRig(t *testing.T) *rig {
 		require.NoError(t, os.WriteFile(p.Secret(name), content, 0o600))
 	}
 	m := mysqltest.Start(t) // last: mysqld is to meet an agent that waits for it
-	guest, err := json.Marshal(protocol.GuestConfig{Instance: self, Version: "9.7.4", MemoryMB: 512, CPUs: 1, Endpoints: dialled.Endpoints,
+	guest, err := json.Marshal(protocol.GuestConfig{Instance: self, Version: "9.7.4", MemoryMB: 512, CPUs: 1, Coordination: engines.Etcd(dialled.Endpoints...),
 		Principal: principal, Record: protocol.Record{Cluster: self, Epoch: 1, Primary: self}})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(p.Config(), guest, 0o600))

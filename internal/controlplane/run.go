@@ -15,6 +15,7 @@ import (
 	"github.com/huker/huker/internal/bus/etcdbus"
 	"github.com/huker/huker/internal/coord/etcd"
 	"github.com/huker/huker/internal/coord/etcd/embedded"
+	"github.com/huker/huker/internal/engines"
 	"github.com/huker/huker/internal/identity"
 	"github.com/huker/huker/internal/keeper"
 	"github.com/huker/huker/internal/metastore"
@@ -237,7 +238,7 @@ func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
 
 func (p *plane) newKeeper() (*keeper.Keeper, error) {
 	keys := etcd.NewGatekeeper(p.coord)
-	return keeper.New(keeper.Config{Deployment: p.cfg.Name, Endpoints: p.etcd.Endpoints()}, keeper.Engines{
+	return keeper.New(keeper.Config{Deployment: p.cfg.Name, Coordination: engines.Etcd(p.etcd.Endpoints()...)}, keeper.Engines{
 		Store: p.store, Coord: p.coord, Bus: p.bus, Keys: keys, Queues: etcdbus.NewGatekeeper(keys),
 		Certs: certificates{p.ca}, Addresses: pool{p.net.Subnet},
 	}, p.cfg.Log.With("part", "nodekeeper"))

@@ -112,7 +112,7 @@ func (k *Keeper) guestConfig(o Observation) protocol.GuestConfig {
 	return protocol.GuestConfig{
 		Instance: i.ID, Deployment: k.cfg.Deployment, Engine: o.Version.Engine, Version: o.Version.Name,
 		MemoryMB: o.Flavor.RAMMB, CPUs: o.Flavor.VCPUs, VolumeGB: i.VolumeGB, ServerID: serverID(i.Address),
-		Endpoints: k.cfg.Endpoints, Principal: principal(i.ID),
+		Coordination: k.cfg.Coordination, Bus: k.cfg.Bus, Principal: principal(i.ID),
 		Record: protocol.Record{Cluster: i.ID, Epoch: 1, Primary: i.ID},
 	}
 }

@@ -43,7 +43,8 @@ type Addresses interface {
 // Config of a nodekeeper.
 type Config struct {
 	Deployment string
-	Endpoints  []string // where guests reach the coordination engine
+	// Coordination and Bus are where guests reach the engines; an empty Bus is coordination's.
+	Coordination, Bus string
 	// Resync is how often every instance is looked at even when nothing was heard. Default 10 s.
 	Resync time.Duration
 	// SessionTTL is after how long another nodekeeper takes over from a dead one. Default 5 s.
@@ -77,8 +78,8 @@ type Keeper struct {
 
 // New checks the configuration.
 func New(cfg Config, e Engines, log *slog.Logger) (*Keeper, error) {
-	if cfg.Deployment == "" || len(cfg.Endpoints) == 0 {
-		return nil, errors.New("keeper: deployment and endpoints must be set")
+	if cfg.Deployment == "" || cfg.Coordination == "" {
+		return nil, errors.New("keeper: deployment and coordination's address must be set")
 	}
 	if cfg.Resync == 0 {
 		cfg.Resync = 10 * time.Second

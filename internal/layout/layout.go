@@ -83,7 +83,7 @@ func farRules() []far {
 		// What is put into every container stays small, and cannot reach what it has no business with.
 		{[]string{"cmd/huker-guestagent", "cmd/huker-supervisor"}, []string{
 			"go.etcd.io/etcd/server/v3", "modernc.org/sqlite", "github.com/docker/docker", "github.com/moby/moby",
-			"github.com/prometheus/prometheus", "internal/metastore/sqlite",
+			"github.com/prometheus/prometheus", "internal/metastore/sqlite", "internal/metastore/mysql",
 		}},
 	}
 }
@@ -106,8 +106,8 @@ func nearRules() []near {
 				!((inTest || forTests(from)) && in(to, "internal/testenv"))
 		}},
 		// internal/cli is the body of cmd/huker, whose main must be short. One engine may be built on another: the bus of one machine lives on the etcd that is there anyway.
-		{"an engine is chosen by internal/controlplane, cmd/ and tests only", func(from, to string, inTest bool) bool {
-			return engineOf(to) != "" && !inTest && !forTests(from) && !in(from, "internal/controlplane", "internal/cli", "cmd") &&
+		{"an engine is chosen by internal/engines, internal/controlplane, cmd/ and tests only", func(from, to string, inTest bool) bool {
+			return engineOf(to) != "" && !inTest && !forTests(from) && !in(from, "internal/engines", "internal/controlplane", "internal/cli", "cmd") &&
 				engineOf(from) == ""
 		}},
 		{"what is for tests is imported by tests only", func(from, to string, inTest bool) bool {

@@ -6,18 +6,20 @@ import (
 
 // GuestConfig is /huker/etc/guest.json in a guest: what its supervisor and agent must know to start. No secrets in it.
 type GuestConfig struct {
-	Instance   string   `json:"instance"`
-	Deployment string   `json:"deployment"`
-	Engine     string   `json:"engine"`  // "mysql"
-	Version    string   `json:"version"` // "9.7.4"
-	MemoryMB   int      `json:"memory_mb"`
-	CPUs       float64  `json:"cpus"`
-	VolumeGB   int      `json:"volume_gb"`
-	ServerID   uint32   `json:"server_id"`
-	Endpoints  []string `json:"endpoints"` // of the coordination and bus engine: "https://172.30.0.1:12379"
-	Principal  string   `json:"principal"` // the name that agent-cert.pem carries: "guest.<instance>"
-	Record     Record   `json:"record"`    // the record at the time of writing; a newer one in coordination or on the data volume wins
-	Agent      string   `json:"agent"`     // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"; set by the host's sysmgr
+	Instance   string  `json:"instance"`
+	Deployment string  `json:"deployment"`
+	Engine     string  `json:"engine"`  // "mysql"
+	Version    string  `json:"version"` // "9.7.4"
+	MemoryMB   int     `json:"memory_mb"`
+	CPUs       float64 `json:"cpus"`
+	VolumeGB   int     `json:"volume_gb"`
+	ServerID   uint32  `json:"server_id"`
+	// Coordination and Bus are addresses as internal/engines takes them; an empty Bus is coordination's.
+	Coordination string `json:"coordination"` // "etcd://172.30.0.1:12379"
+	Bus          string `json:"bus,omitempty"`
+	Principal    string `json:"principal"` // the name that agent-cert.pem carries: "guest.<instance>"
+	Record       Record `json:"record"`    // the record at the time of writing; a newer one in coordination or on the data volume wins
+	Agent        string `json:"agent"`     // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"; set by the host's sysmgr
 }
 
 // Record is a cluster's record: who may be written to and who must acknowledge. It changes only by compare-and-set.

@@ -88,9 +88,7 @@ func testServerClosed(t *testing.T, h Harness) {
 }
 
 func testServerDies(t *testing.T, h Harness) {
-	if h.OpenKillable == nil {
-		t.Skip("clients cannot be killed here")
-	}
+	needKillable(t, h)
 	b := open(t, h)
 	q := queue(t, b)
 	doomed, kill := h.OpenKillable(t)
@@ -134,9 +132,7 @@ func testServerDies(t *testing.T, h Harness) {
 }
 
 func testCallServerDies(t *testing.T, h Harness) {
-	if h.OpenKillable == nil {
-		t.Skip("clients cannot be killed here")
-	}
+	needKillable(t, h)
 	b := open(t, h)
 	q := queue(t, b)
 	doomed, kill := h.OpenKillable(t)
@@ -212,13 +208,6 @@ func testCloseEnds(t *testing.T, h Harness) {
 	require.NoError(t, b.Close(), "closing twice")
 	other := open(t, h)
 	require.NoError(t, other.Drop(soon(t), q))
-}
-
-func needKill(t *testing.T, h Harness) {
-	t.Helper()
-	if h.Kill == nil {
-		t.Skip("the engine cannot be killed here")
-	}
 }
 
 func testEngineRestart(t *testing.T, h Harness) {
@@ -401,6 +390,7 @@ func testRights(t *testing.T, h Harness) {
 
 func testExpel(t *testing.T, h Harness) {
 	gate, principal := needRights(t, h)
+	takesTime(t, "a server that was thrown out learns it, and loses what it has in hand, by its session")
 	b := open(t, h)
 	q := queue(t, b)
 	require.NoError(t, gate.Admit(soon(t), principal, []string{q}))

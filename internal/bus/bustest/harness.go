@@ -34,7 +34,7 @@ type Harness struct {
 // patience bounds what should happen soon. All retries of a poison message fit into it.
 const patience = 60 * time.Second
 
-// Run tests an engine.
+// Run tests an engine. With -short, what waits for sessions to run out or for the engine to come back is skipped.
 func Run(t *testing.T, h Harness) {
 	tests := []struct {
 		name string
@@ -52,6 +52,30 @@ func Run(t *testing.T, h Harness) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
 	}
+}
+
+// takesTime skips the test, or what is left of it, in a short run.
+func takesTime(t *testing.T, why string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not in a short run: " + why)
+	}
+}
+
+func needKill(t *testing.T, h Harness) {
+	t.Helper()
+	if h.Kill == nil {
+		t.Skip("the engine cannot be killed here")
+	}
+	takesTime(t, "the engine is killed and started again")
+}
+
+func needKillable(t *testing.T, h Harness) {
+	t.Helper()
+	if h.OpenKillable == nil {
+		t.Skip("clients cannot be killed here")
+	}
+	takesTime(t, "a dead server's messages come to another only when its session has run out")
 }
 
 func open(t *testing.T, h Harness) bus.Bus {

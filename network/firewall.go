@@ -30,6 +30,7 @@ type Firewall struct {
 	bridge string
 
 	mu     sync.Mutex
+	egress []Egress
 	rules  string   // what was last asked for; empty: nothing yet
 	listed []string // how iptables lists that
 }
@@ -43,15 +44,26 @@ func NewFirewall(deployment, bridge string) (*Firewall, error) {
 	return &Firewall{ipt: ipt, chain: ChainName(deployment), bridge: bridge}, nil
 }
 
-// Set replaces the rules in one step, and puts back what others flushed. It runs nothing but listings when all is in place. When it
-// fails the former rules stand.
-func (f *Firewall) Set(ctx context.Context, access []Access) error {
-	rules, err := Render(f.chain, f.bridge, access)
-	if err != nil {
+// SetEgress says what databases may reach, from the next Set on.
+func (f *Firewall) SetEgress(egress []Egress) error {
+	if _, err := Render(f.chain, f.bridge, nil, egress); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.egress = slices.Clone(egress)
+	return nil
+}
+
+// Set replaces the rules in one step, and puts back what others flushed. It runs nothing but listings when all is in place. When it
+// fails the former rules stand.
+func (f *Firewall) Set(ctx context.Context, access []Access) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rules, err := Render(f.chain, f.bridge, access, f.egress)
+	if err != nil {
+		return err
+	}
 	_, err = f.apply(ctx, rules)
 	return err
 }

@@ -20,6 +20,12 @@ type Access struct {
 	AllowedCIDRs []string // empty: everyone (that Public lets in)
 }
 
+// Egress is what databases may begin a connection to, besides each other on the same host and the host itself.
+type Egress struct {
+	To   string // IPv4 address or CIDR
+	Port int    // TCP
+}
+
 // ErrInvalid means that a rule cannot be made from what was given.
 var ErrInvalid = errors.New("network: invalid access rule")
 
@@ -38,8 +44,8 @@ func ChainName(deployment string) string {
 }
 
 // Render gives lines of table filter for iptables-restore --noflush: they make the chain, or replace all of its rules. bridge is the
-// databases' interface; traffic to it that no rule allows is dropped, traffic of anything else is not judged.
-func Render(chain, bridge string, access []Access) (string, error) {
+// databases' interface; traffic to it or from it that no rule allows is dropped, traffic of anything else is not judged.
+func Render(chain, bridge string, access []Access, egress []Egress) (string, error) {
 	if !interfaceName.MatchString(bridge) {
 		return "", fmt.Errorf("%w: %q is no interface", ErrInvalid, bridge)
 	}
@@ -59,7 +65,15 @@ func Render(chain, bridge string, access []Access) (string, error) {
 		}
 	}
 	rule("-o %s -j DROP", bridge)
-	// What a database begins goes to other databases and to the host, which is not forwarded; nothing else.
+	for _, e := range egress {
+		to, err := e.to()
+		if err != nil {
+			return "", err
+		}
+		rule("-i %s -d %s -p tcp -m tcp --dport %d -j ACCEPT", bridge, to, e.Port)
+	}
+	// What a database begins goes to other databases and to the host, which is not forwarded; nothing
+	// else.
 	rule("-i %s -j DROP", bridge)
 	return b.String(), nil
 }
@@ -94,6 +108,20 @@ func (a Access) sources() ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+func (e Egress) to() (netip.Prefix, error) {
+	if e.Port < 1 || e.Port > 65535 {
+		return netip.Prefix{}, fmt.Errorf("%w: port %d", ErrInvalid, e.Port)
+	}
+	if a, err := netip.ParseAddr(e.To); err == nil && a.Is4() {
+		return netip.PrefixFrom(a, 32), nil
+	}
+	p, err := netip.ParsePrefix(e.To)
+	if err != nil || !p.Addr().Is4() {
+		return netip.Prefix{}, fmt.Errorf("%w: %q is neither an IPv4 address nor a CIDR", ErrInvalid, e.To)
+	}
+	return p.Masked(), nil
 }
 
 // intersect gives the smaller of two overlapping prefixes: one always contains the other.

@@ -15,7 +15,7 @@ func TestRender(t *testing.T) {
 		{Address: "10.88.0.11", Public: true, AllowedCIDRs: []string{"203.0.113.7/24", "2001:db8::/32"}},
 		{Address: "10.88.0.12", AllowedCIDRs: []string{"10.1.0.0/16", "8.8.8.0/24"}},
 		{Address: "10.88.0.13"},
-	})
+	}, []network.Egress{{To: "192.0.2.7", Port: 5671}, {To: "10.88.3.9/24", Port: 3306}})
 	require.NoError(t, err)
 	require.Equal(t, `:HUKER-X - [0:0]
 -A HUKER-X -i hk-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
@@ -27,6 +27,8 @@ func TestRender(t *testing.T) {
 -A HUKER-X -s 172.16.0.0/12 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 192.168.0.0/16 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -o hk-1 -j DROP
+-A HUKER-X -i hk-1 -d 192.0.2.7/32 -p tcp -m tcp --dport 5671 -j ACCEPT
+-A HUKER-X -i hk-1 -d 10.88.3.0/24 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -i hk-1 -j DROP
 `, got)
 }
@@ -38,15 +40,23 @@ func TestRenderRefusesWhatIsNoAddress(t *testing.T) {
 		{Address: "::1", Public: true},
 		{Address: "10.88.0.10", Public: true, AllowedCIDRs: []string{"everyone"}},
 	} {
-		_, err := network.Render("HUKER-X", "hk-1", []network.Access{a})
+		_, err := network.Render("HUKER-X", "hk-1", []network.Access{a}, nil)
 		require.ErrorIs(t, err, network.ErrInvalid, "%+v", a)
+	}
+}
+
+func TestRenderRefusesWhatNobodyCanReach(t *testing.T) {
+	t.Parallel()
+	for _, e := range []network.Egress{{To: "192.0.2.7"}, {To: "192.0.2.7", Port: 70000}, {To: "rabbit", Port: 1}, {To: "::1", Port: 1}, {To: "::/0", Port: 1}} {
+		_, err := network.Render("HUKER-X", "hk-1", nil, []network.Egress{e})
+		require.ErrorIs(t, err, network.ErrInvalid, "%+v", e)
 	}
 }
 
 func TestRenderRefusesWhatIsNoInterface(t *testing.T) {
 	t.Parallel()
 	for _, bridge := range []string{"", "hk-1 -j ACCEPT\n", "a-name-of-16-char", "+"} {
-		_, err := network.Render("HUKER-X", bridge, nil)
+		_, err := network.Render("HUKER-X", bridge, nil, nil)
 		require.ErrorIs(t, err, network.ErrInvalid, "%q", bridge)
 	}
 }
@@ -54,7 +64,7 @@ func TestRenderRefusesWhatIsNoInterface(t *testing.T) {
 // Rules of one address are never more than the sources given, whatever is given.
 func TestRenderOfNobody(t *testing.T) {
 	t.Parallel()
-	got, err := network.Render("HUKER-X", "hk-1", []network.Access{{Address: "10.88.0.10", AllowedCIDRs: []string{"8.8.8.0/24", "2001:db8::/32"}}})
+	got, err := network.Render("HUKER-X", "hk-1", []network.Access{{Address: "10.88.0.10", AllowedCIDRs: []string{"8.8.8.0/24", "2001:db8::/32"}}}, nil)
 	require.NoError(t, err)
 	require.NotContains(t, got, "10.88.0.10", "not public, and nobody private is allowed: nobody may")
 }

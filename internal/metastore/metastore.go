@@ -22,8 +22,16 @@ var (
 	ErrReadOnly = errors.New("metastore: read-only transaction")
 	// ErrClosed means that the store has been closed.
 	ErrClosed = errors.New("metastore: closed")
+	// ErrTermOver means that somebody else acts in the role now.
+	ErrTermOver = errors.New("metastore: the term is over")
 	// ErrNewer means that the data was written by a newer version of the program, and is not touched.
 	ErrNewer = errors.New("metastore: written by a newer version")
+	// ErrUnavailable means that the server could not be reached, or would not write, for longer than is worth waiting. Nothing of
+	// the transaction took place.
+	ErrUnavailable = errors.New("metastore: unavailable")
+	// ErrUnknown means that the server went away in the middle of a commit: the transaction took place as a whole or not at all, and
+	// only a look at the rows can tell. The store does not run it again by itself: it might come out twice.
+	ErrUnknown = errors.New("metastore: not known whether it was committed")
 )
 
 // Store is a transactional store. What Update has returned nil for survives a crash of the process and of the machine.
@@ -40,7 +48,8 @@ type Store interface {
 }
 
 // Tx gives the tables, one small interface each. It is good only inside the fn it was given to, and for
-// one goroutine at a time. Times are kept to the microsecond and come back in UTC. Deletes of what is not there are no error, except
+// one goroutine at a time. Times are kept to the microsecond and come back in UTC. Texts are UTF-8: bytes that are not come back as U+FFFD.
+// Ids and names that are looked up by are at most 255 characters long, by the reckoning of an engine that cares. Deletes of what is not there are no error, except
 // where it is said. An error of one call leaves the transaction usable, so that fn may go on after ErrNotFound or ErrExists.
 type Tx interface {
 	Instances() Instances
@@ -48,6 +57,7 @@ type Tx interface {
 	Catalogue() Catalogue
 	Quotas() Quotas
 	Hosts() Hosts
+	Terms() Terms
 	Identity() Identity
 	Secrets() Secrets
 }
@@ -106,6 +116,16 @@ type Hosts interface {
 	List(ctx context.Context) ([]model.Host, error)
 	Put(ctx context.Context, h model.Host) error
 	Delete(ctx context.Context, id string) error
+	// Usage is what the instances on each host take; hosts without any are not in it.
+	Usage(ctx context.Context) (map[string]model.HostUsage, error)
+}
+
+// Terms number those who act in a role one after the other, so that one who acted before is refused, however late it wakes up.
+type Terms interface {
+	// Begin gives the role's next number; from the commit on the former ones are over.
+	Begin(ctx context.Context, role string) (int64, error)
+	// Check gives ErrTermOver unless term is the role's newest, and keeps it so until the transaction ends.
+	Check(ctx context.Context, role string, term int64) error
 }
 
 // Identity holds projects, accounts, roles, assignments and tokens.

@@ -53,6 +53,20 @@ type Host struct {
 	CPUs    float64
 	RAMMB   int
 	DiskGB  int
-	Drained bool
+	Drained bool   // takes no new instances
+	Address string // where other hosts reach it; empty: there are none
+	Subnet  string // of its databases; empty until it has one
+	Up      bool   // its sysmgr is alive
+	Since   time.Time
+	Version string // of its sysmgr
+	Engine  string // its container runtime
 	Created time.Time
+}
+
+// HostUsage is what the instances on a host take, deletions under way included.
+type HostUsage struct {
+	Instances int
+	CPUs      float64
+	RAMMB     int
+	DiskGB    int
 }

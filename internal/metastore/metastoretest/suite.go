@@ -36,6 +36,8 @@ func Run(t *testing.T, open Open) {
 		"catalogue":                   catalogue,
 		"quotas":                      quotas,
 		"hosts":                       hosts,
+		"usage of hosts":              hostUsage,
+		"terms":                       terms,
 		"secrets":                     secrets,
 		"identity/projects":           projects,
 		"identity/accounts":           accounts,

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -136,7 +138,8 @@ func hosts(t *testing.T, s metastore.Store) {
 	}
 	require.Empty(t, all())
 	a := model.Host{
-		ID: "a", Name: "zeta", Labels: map[string]string{"rack": "1", "päck": `"`}, CPUs: 1.5, RAMMB: 1, DiskGB: 2, Drained: true, Created: at(1),
+		ID: "a", Name: "zeta", Labels: map[string]string{"rack": "1", "päck": `"`}, CPUs: 1.5, RAMMB: 1, DiskGB: 2, Drained: true, Address: "192.0.2.1", Subnet: "10.88.1.0/24",
+		Up: true, Since: at(2), Version: "1", Engine: "docker", Created: at(1),
 	}
 	b := model.Host{ID: "b", Name: "alpha"}
 	for range 2 {
@@ -151,6 +154,81 @@ func hosts(t *testing.T, s metastore.Store) {
 		update(t, s, func(tx metastore.Tx) error { return tx.Hosts().Delete(ctx, "a") })
 	}
 	require.Equal(t, []model.Host{b}, all())
+}
+
+func hostUsage(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	usage := func() map[string]model.HostUsage {
+		return read(t, s, func(ctx context.Context, tx metastore.Tx) (map[string]model.HostUsage, error) {
+			return tx.Hosts().Usage(ctx)
+		})
+	}
+	require.Empty(t, usage())
+	update(t, s, func(tx metastore.Tx) error {
+		return errors.Join(tx.Catalogue().PutFlavor(ctx, model.Flavor{ID: "1", RAMMB: 512, VCPUs: 0.5}),
+			tx.Catalogue().PutFlavor(ctx, model.Flavor{ID: "2", RAMMB: 1024, VCPUs: 2}))
+	})
+	for n, host := range []string{"a", "a", "b", "", "b"} {
+		i := instance(n)
+		i.HostID, i.FlavorID, i.VolumeGB = host, []string{"1", "2"}[n%2], 10+n
+		if n == 4 {
+			i.FlavorID = "gone"
+		}
+		create(t, s, i)
+	}
+	require.Equal(t, map[string]model.HostUsage{
+		"a": {Instances: 2, CPUs: 2.5, RAMMB: 1536, DiskGB: 21}, "b": {Instances: 2, CPUs: 0.5, RAMMB: 512, DiskGB: 26},
+	}, usage())
+}
+
+func terms(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	check := func(role string, term int64) func(tx metastore.Tx) error {
+		return func(tx metastore.Tx) error { return tx.Terms().Check(ctx, role, term) }
+	}
+	begin := func(role string) (term int64) {
+		update(t, s, func(tx metastore.Tx) (err error) {
+			term, err = tx.Terms().Begin(ctx, role)
+			return err
+		})
+		return term
+	}
+	gives(t, s, metastore.ErrNotFound, check("keeper", 1))
+	first := begin("keeper")
+	require.Positive(t, first)
+	update(t, s, check("keeper", first))
+	second := begin("keeper")
+	require.Greater(t, second, first)
+	gives(t, s, metastore.ErrTermOver, check("keeper", first))
+	update(t, s, check("keeper", second))
+	require.EqualValues(t, 1, begin("other"), "roles have numbers of their own")
+	update(t, s, check("keeper", second))
+
+	// Who checked its term in a transaction that is under way is not overtaken before that ends.
+	checked, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		once := sync.OnceFunc(func() { close(checked) })
+		done <- s.Update(ctx, func(tx metastore.Tx) error {
+			if err := tx.Terms().Check(ctx, "keeper", second); err != nil {
+				return err
+			}
+			once()
+			<-goOn
+			return tx.Hosts().Put(ctx, model.Host{ID: "written-in-the-second-term"})
+		})
+	}()
+	<-checked
+	third := make(chan int64, 1)
+	go func() { third <- begin("keeper") }()
+	select {
+	case <-third:
+		t.Error("a term began in the middle of a transaction of the one before")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(goOn)
+	require.NoError(t, <-done)
+	require.Greater(t, <-third, second)
+	gives(t, s, metastore.ErrTermOver, check("keeper", second))
 }
 
 func secrets(t *testing.T, s metastore.Store) {

@@ -28,6 +28,7 @@ func (t *tx) Events() metastore.Events       { return events{t} }
 func (t *tx) Catalogue() metastore.Catalogue { return catalogue{t} }
 func (t *tx) Quotas() metastore.Quotas       { return quotas{t} }
 func (t *tx) Hosts() metastore.Hosts         { return hosts{t} }
+func (t *tx) Terms() metastore.Terms         { return terms{t} }
 func (t *tx) Identity() metastore.Identity   { return identity{t} }
 func (t *tx) Secrets() metastore.Secrets     { return secrets{t} }
 

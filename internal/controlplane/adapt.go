@@ -20,10 +20,10 @@ func (c certificates) Database(instance string, addresses []string) (ca, caKey, 
 	return t.CA, t.CAKey, t.Cert, t.Key, err
 }
 
-// pool gives out addresses of the only host's subnet.
-type pool struct{ subnet string }
+// pool gives out addresses of hosts' subnets.
+type pool struct{}
 
-func (p pool) Next(_ string, used []string) (string, error) { return network.Next(p.subnet, used) }
+func (pool) Next(subnet string, used []string) (string, error) { return network.Next(subnet, used) }
 
 // dialable is a listen address as a client on this host would dial it.
 func dialable(listen string) string {

@@ -230,7 +230,7 @@ func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
 	}
 	return sysmgr.New(sysmgr.Config{
 		Host: HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"), Agent: p.agent,
-		Network: p.net.Name, UID: paths.UID, GID: paths.GID,
+		Network: p.net.Name, Subnet: p.net.Subnet, UID: paths.UID, GID: paths.GID,
 	}, p.engine, wall, p.coord, p.bus, sysmgr.Capacity{
 		CPUs: cpus, RAMMB: ram, DiskGB: int(disk.Blocks * uint64(disk.Bsize) >> 30), Engine: engine, //nolint:gosec // a block size is positive, and gigabytes fit
 	}, p.cfg.Log.With("part", "sysmgr"))
@@ -240,7 +240,7 @@ func (p *plane) newKeeper() (*keeper.Keeper, error) {
 	keys := etcd.NewGatekeeper(p.coord)
 	return keeper.New(keeper.Config{Deployment: p.cfg.Name, Coordination: engines.Etcd(p.etcd.Endpoints()...)}, keeper.Engines{
 		Store: p.store, Coord: p.coord, Bus: p.bus, Keys: keys, Queues: etcdbus.NewGatekeeper(keys),
-		Certs: certificates{p.ca}, Addresses: pool{p.net.Subnet},
+		Certs: certificates{p.ca}, Addresses: pool{},
 	}, p.cfg.Log.With("part", "nodekeeper"))
 }
 

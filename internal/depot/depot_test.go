@@ -85,7 +85,9 @@ func TestAnImageComesFromAHostThatHasIt(t *testing.T) {
 
 	var wg sync.WaitGroup
 	for range 10 {
-		wg.Go(func() { require.NoError(t, d.Ensure(t.Context(), ref, []string{"https://127.0.0.1:1", hasNot.url, has.url})) })
+		wg.Go(func() {
+			require.NoError(t, d.Ensure(t.Context(), ref, []string{"https://127.0.0.1:1", hasNot.url, has.url}))
+		})
 	}
 	wg.Wait()
 	require.Equal(t, 1, here.Calls(fake.OpLoadImage), "however many ask, it travels once")

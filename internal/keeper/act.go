@@ -86,7 +86,7 @@ func (k *Keeper) ensure(ctx context.Context, o Observation) (bool, error) {
 		return false, err
 	}
 	request := protocol.EnsureRequest{
-		Instance: i.ID, Generation: i.Generation, Image: o.Version.Image, Address: i.Address,
+		Term: k.term, Instance: i.ID, Generation: i.Generation, Sources: k.view.sources(i.HostID, o.Version.Image), Image: o.Version.Image, Address: i.Address,
 		CPUs: o.Flavor.VCPUs, MemoryMB: o.Flavor.RAMMB, Access: i.Access, Files: files,
 		Guest: k.guestConfig(o),
 	}
@@ -94,7 +94,7 @@ func (k *Keeper) ensure(ctx context.Context, o Observation) (bool, error) {
 	err = k.host(ctx, i.HostID, protocol.KindEnsure, request, &reply)
 	var called *bus.CallError
 	switch {
-	case errors.As(err, &called) && called.Code == protocol.CodeUnavailable:
+	case errors.As(err, &called) && (called.Code == protocol.CodeUnavailable || called.Code == protocol.CodeFetching || called.Code == protocol.CodeTermOver):
 		return false, err
 	case errors.As(err, &called):
 		// The user is told, and sysmgr and the next resync go on trying.
@@ -215,7 +215,7 @@ func (k *Keeper) fault(ctx context.Context, id, reason string) error {
 // remove takes away everything but the row, which is what would find the rest again, and goes last.
 func (k *Keeper) remove(ctx context.Context, o Observation) error {
 	i := &o.Instance
-	if err := k.host(ctx, i.HostID, protocol.KindRemove, protocol.RemoveRequest{Instance: i.ID, Purge: true}, nil); err != nil {
+	if err := k.host(ctx, i.HostID, protocol.KindRemove, protocol.RemoveRequest{Term: k.term, Instance: i.ID, Purge: true}, nil); err != nil {
 		return err
 	}
 	fault.Pass(ctx, PointRemoved)
@@ -250,7 +250,7 @@ func (k *Keeper) revoke(ctx context.Context, id string) error {
 }
 
 func (k *Keeper) forget(ctx context.Context, id string) error {
-	return k.e.Store.Update(ctx, func(tx metastore.Tx) error { return tx.Instances().Delete(ctx, id) })
+	return k.update(ctx, func(tx metastore.Tx) error { return tx.Instances().Delete(ctx, id) })
 }
 
 // host calls a host's sysmgr.

@@ -77,7 +77,7 @@ func (k *Keeper) certificates(ctx context.Context, i *model.Instance) (map[strin
 	if made[fileCoordCA], made[fileAgentCert], made[fileAgentKey], err = k.e.Certs.Principal(principal(i.ID)); err != nil {
 		return nil, fmt.Errorf("making the agent's certificate: %w", err)
 	}
-	err = k.e.Store.Update(ctx, func(tx metastore.Tx) error {
+	err = k.update(ctx, func(tx metastore.Tx) error {
 		// Only for a row that is there: secrets go with it.
 		if _, err := tx.Instances().Get(ctx, i.ID); err != nil {
 			return err

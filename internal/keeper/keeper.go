@@ -20,6 +20,7 @@ import (
 	"github.com/huker/huker/internal/bus"
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/metastore"
+	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 )
 
@@ -36,8 +37,8 @@ type Certificates interface {
 
 // Addresses gives out addresses for databases.
 type Addresses interface {
-	// Next gives a free address of a host, given those in use.
-	Next(host string, used []string) (string, error)
+	// Next gives a free address of a subnet, given those in use.
+	Next(subnet string, used []string) (string, error)
 }
 
 // Config of a nodekeeper.
@@ -45,6 +46,12 @@ type Config struct {
 	Deployment string
 	// Coordination and Bus are where guests reach the engines; an empty Bus is coordination's.
 	Coordination, Bus string
+	// Range is where hosts' subnets are taken from, a /24 each: "10.88.0.0/16".
+	Range string
+	// Egress is what databases' agents connect to off their host, HOST:PORT each.
+	Egress []string
+	// Offer puts datastore versions whose images hosts have into the catalogue; nil: nobody does.
+	Offer func(ctx context.Context, versions []model.DatastoreVersion) error
 	// Resync is how often every instance is looked at even when nothing was heard. Default 10 s.
 	Resync time.Duration
 	// SessionTTL is after how long another nodekeeper takes over from a dead one. Default 5 s.
@@ -74,6 +81,8 @@ type Keeper struct {
 	queue *queue
 	log   *slog.Logger
 	now   func() time.Time
+	term  int64         // of the leadership; set before anything else is done in it
+	hosts chan struct{} // capacity 1: something was heard of a host
 }
 
 // New checks the configuration.
@@ -93,13 +102,13 @@ func New(cfg Config, e Engines, log *slog.Logger) (*Keeper, error) {
 	if cfg.OrphanGrace == 0 {
 		cfg.OrphanGrace = 5 * time.Minute
 	}
-	return &Keeper{cfg: cfg, e: e, queue: newQueue(), log: log, now: time.Now}, nil
+	return &Keeper{cfg: cfg, e: e, queue: newQueue(), log: log, now: time.Now, hosts: make(chan struct{}, 1)}, nil
 }
 
 // Run stands for election and, while elected, keeps everything in line, until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := k.term(ctx); err != nil && ctx.Err() == nil {
+		if err := k.serveTerm(ctx); err != nil && ctx.Err() == nil {
 			k.log.Warn("term ended; standing again", "op", "elect", "error", err)
 			pause(ctx, time.Second)
 		}
@@ -107,8 +116,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return nil
 }
 
-// term is one session: from candidate to the loss of leadership.
-func (k *Keeper) term(ctx context.Context) error {
+// serveTerm is one session: from candidate to the loss of leadership.
+func (k *Keeper) serveTerm(ctx context.Context) error {
 	session, err := k.e.Coord.NewSession(ctx, k.cfg.SessionTTL)
 	if err != nil {
 		return fmt.Errorf("opening a session: %w", err)
@@ -131,12 +140,16 @@ func (k *Keeper) term(ctx context.Context) error {
 func (k *Keeper) lead(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	k.view = newView(k.queue.add)
+	if err := k.begin(ctx); err != nil {
+		return err
+	}
+	k.view = newView(k.queue.add, k.heard)
 	var wg sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
+			// A term that is over ends everything, wherever that was noticed.
 			if err := run(ctx); err != nil && ctx.Err() == nil {
 				cancel(fmt.Errorf("%s: %w", name, err))
 			}
@@ -148,6 +161,7 @@ func (k *Keeper) lead(ctx context.Context) error {
 	case <-synced: // decide nothing on an empty view
 	case <-ctx.Done():
 	}
+	part("hosts", k.register)
 	part("listening", func(ctx context.Context) error {
 		return k.e.Bus.Serve(ctx, protocol.KeeperQueue, 4, k.kicked)
 	})
@@ -206,6 +220,10 @@ func (k *Keeper) work(ctx context.Context) error {
 			return nil
 		}
 		err := k.reconcile(ctx, id)
+		if over(err) {
+			k.queue.done(id)
+			return err
+		}
 		if err != nil && ctx.Err() == nil {
 			after := k.queue.failed(id)
 			k.log.Warn("reconciling; trying again", "op", "reconcile", "instance", id, "after", after, "error", err)

@@ -59,7 +59,7 @@ func versionOf(ctx context.Context, tx metastore.Tx, id string) (model.Datastore
 
 // change edits an instance's row. edit sees the newest row; it must change only the seen half.
 func (k *Keeper) change(ctx context.Context, id string, edit func(i *model.Instance) (kind, message string)) error {
-	return k.e.Store.Update(ctx, func(tx metastore.Tx) error {
+	return k.update(ctx, func(tx metastore.Tx) error {
 		i, err := tx.Instances().Get(ctx, id)
 		if errors.Is(err, metastore.ErrNotFound) {
 			return nil

@@ -43,7 +43,7 @@ func (k *Keeper) sweepHost(ctx context.Context, host string) error {
 			continue
 		}
 		k.log.Warn("removing an orphan container; its volume is kept", "op", "sweep", "host", host, "instance", c.Instance)
-		if err := k.host(ctx, host, protocol.KindRemove, protocol.RemoveRequest{Instance: c.Instance, Grace: time.Minute}, nil); err != nil {
+		if err := k.host(ctx, host, protocol.KindRemove, protocol.RemoveRequest{Term: k.term, Instance: c.Instance, Grace: time.Minute}, nil); err != nil {
 			return err
 		}
 		if err := k.revoke(ctx, c.Instance); err != nil {

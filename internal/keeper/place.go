@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/metastore"
-	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 )
 
@@ -21,12 +18,17 @@ var errNoRoom = errors.New("no room")
 // place chooses a host and an address, once for an instance's life. Both are taken in the transaction that reads what is in use.
 func (k *Keeper) place(ctx context.Context, o Observation) error {
 	alive := k.view.alive()
-	err := k.e.Store.Update(ctx, func(tx metastore.Tx) error {
+	err := k.update(ctx, func(tx metastore.Tx) error {
 		i, err := tx.Instances().Get(ctx, o.Instance.ID)
 		if err != nil || i.HostID != "" {
 			return err
 		}
-		host, err := k.roomiest(ctx, tx, alive, o.Flavor)
+		hosts, err := candidates(ctx, tx, alive)
+		if err != nil {
+			return err
+		}
+		need := amount{CPUs: o.Flavor.VCPUs, RAMMB: o.Flavor.RAMMB, DiskGB: i.VolumeGB}
+		host, err := schedule(hosts, request{Need: need})
 		if err != nil {
 			return err
 		}
@@ -34,7 +36,7 @@ func (k *Keeper) place(ctx context.Context, o Observation) error {
 		if err != nil {
 			return err
 		}
-		address, err := k.e.Addresses.Next(host, used)
+		address, err := k.e.Addresses.Next(alive[host].Subnet, used)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNoRoom, err)
 		}
@@ -52,51 +54,31 @@ func (k *Keeper) place(ctx context.Context, o Observation) error {
 	return nil
 }
 
-// roomiest is the living host with the most memory that is not spoken for.
-func (k *Keeper) roomiest(ctx context.Context, tx metastore.Tx, alive map[string]protocol.HostStatus, f model.Flavor) (string, error) {
-	flavors, err := tx.Catalogue().Flavors(ctx)
+// candidates are the living hosts that know their place, with what is taken of them.
+func candidates(ctx context.Context, tx metastore.Tx, alive map[string]protocol.HostStatus) ([]candidate, error) {
+	known, err := tx.Hosts().List(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	ram := map[string]int{}
-	for _, other := range flavors {
-		ram[other.ID] = other.RAMMB
+	usage, err := tx.Hosts().Usage(ctx)
+	if err != nil {
+		return nil, err
 	}
-	best, room := "", -1
-	var refusals []string
-	for id, h := range alive {
-		known, err := tx.Hosts().Get(ctx, id)
-		if err != nil && !errors.Is(err, metastore.ErrNotFound) {
-			return "", err
-		}
-		if known.Drained {
-			refusals = append(refusals, id+" is drained")
+	var hosts []candidate
+	for i := range known {
+		h := &known[i]
+		status, ok := alive[h.ID]
+		if !ok || h.Subnet == "" || status.Subnet != h.Subnet {
 			continue
 		}
-		there, err := tx.Instances().List(ctx, metastore.InstanceFilter{HostID: id})
-		if err != nil {
-			return "", err
-		}
-		free := h.RAMMB
-		for j := range there {
-			free -= ram[there[j].FlavorID]
-		}
-		if free < f.RAMMB {
-			refusals = append(refusals, fmt.Sprintf("%s has %d MB of memory left", id, max(free, 0)))
-			continue
-		}
-		if free > room {
-			best, room = id, free
-		}
+		u := usage[h.ID]
+		hosts = append(hosts, candidate{
+			ID: h.ID, Zone: h.Labels[ZoneLabel], Drained: h.Drained,
+			Has:  amount{CPUs: status.CPUs, RAMMB: status.RAMMB, DiskGB: status.DiskGB},
+			Used: amount{CPUs: u.CPUs, RAMMB: u.RAMMB, DiskGB: u.DiskGB},
+		})
 	}
-	if best == "" {
-		if len(refusals) == 0 {
-			refusals = []string{"no host answers"}
-		}
-		slices.Sort(refusals)
-		return "", fmt.Errorf("%w for %d MB of memory: %s", errNoRoom, f.RAMMB, strings.Join(refusals, "; "))
-	}
-	return best, nil
+	return hosts, nil
 }
 
 // serverID makes MySQL's server_id from the instance's address, which is as unique as it has to be.

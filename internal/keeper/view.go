@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,7 +14,8 @@ import (
 
 // view is what coordination says of hosts, containers and guests, kept up by watches.
 type view struct {
-	wake func(instance string)
+	wake  func(instance string)
+	heard func() // something of a host
 
 	mu         sync.RWMutex
 	hosts      map[string]protocol.HostStatus
@@ -21,9 +23,9 @@ type view struct {
 	guests     map[string]protocol.GuestStatus
 }
 
-func newView(wake func(string)) *view {
+func newView(wake func(string), heard func()) *view {
 	return &view{
-		wake: wake, hosts: map[string]protocol.HostStatus{}, containers: map[string]map[string]protocol.ContainerStatus{},
+		wake: wake, heard: heard, hosts: map[string]protocol.HostStatus{}, containers: map[string]map[string]protocol.ContainerStatus{},
 		guests: map[string]protocol.GuestStatus{},
 	}
 }
@@ -115,6 +117,7 @@ func (v *view) applyHost(host string, e *coord.Entry) {
 		ids = append(ids, id)
 	}
 	v.mu.Unlock()
+	v.heard()
 	for _, id := range ids {
 		v.wake(id)
 	}
@@ -173,6 +176,20 @@ func (v *view) fill(o *Observation) {
 	if g, ok := v.guests[o.Instance.ID]; ok {
 		o.Guest = &g
 	}
+}
+
+// sources lists where a host can get an image from, besides itself.
+func (v *view) sources(host, image string) []string {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var from []string
+	for id, h := range v.hosts {
+		if id != host && h.Depot != "" && slices.ContainsFunc(h.Images, func(i protocol.HostImage) bool { return i.Ref == image }) {
+			from = append(from, h.Depot)
+		}
+	}
+	slices.Sort(from)
+	return from
 }
 
 func (v *view) alive() map[string]protocol.HostStatus {

@@ -5,6 +5,9 @@
 package protocol
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"github.com/huker/huker/internal/model"
@@ -59,10 +62,12 @@ const (
 	KindStop      = "instance.stop"   // InstanceRequest -> nothing
 	KindInventory = "host.inventory"  // nothing -> Inventory
 	KindAccess    = "instance.access" // AccessRequest -> nothing
+	KindHost      = "host.configure"  // HostRequest -> nothing
 )
 
 // EnsureRequest has an instance's container, volume, files and limits be as told, and running. Repeating it changes nothing.
 type EnsureRequest struct {
+	Term       int64             `json:"term"` // of the nodekeeper that asks: one whose term is over is refused
 	Instance   string            `json:"instance"`
 	Generation int64             `json:"generation"` // of the instance's desired state; an older one than was carried out is refused
 	Image      string            `json:"image"`
@@ -71,7 +76,8 @@ type EnsureRequest struct {
 	MemoryMB   int               `json:"memory_mb"`
 	Access     model.Access      `json:"access"`
 	Guest      GuestConfig       `json:"guest"`
-	Files      map[string][]byte `json:"files"` // private files of the guest by name: ca.pem, server-cert.pem, server-key.pem, agent-cert.pem, agent-key.pem, coord-ca.pem
+	Files      map[string][]byte `json:"files"`             // private files of the guest by name: ca.pem, server-cert.pem, server-key.pem, agent-cert.pem, agent-key.pem, coord-ca.pem
+	Sources    []string          `json:"sources,omitempty"` // other hosts that have the image: "https://10.0.0.2:8782"
 }
 
 // EnsureReply says what is there now.
@@ -81,6 +87,7 @@ type EnsureReply struct {
 
 // RemoveRequest removes what an instance has on the host: container, files, rules, and the volume with its data if Purge.
 type RemoveRequest struct {
+	Term     int64         `json:"term"`
 	Instance string        `json:"instance"`
 	Purge    bool          `json:"purge"`
 	Grace    time.Duration `json:"grace"` // for a clean shutdown; 0: kill
@@ -99,6 +106,36 @@ type AccessRequest struct {
 	Access   model.Access `json:"access"`
 }
 
+// HostRequest is what a host must know of the deployment. Repeating it changes nothing.
+type HostRequest struct {
+	Term int64 `json:"term"`
+	HostConfig
+}
+
+// HostConfig is a host's place among the others.
+type HostConfig struct {
+	Subnet string   `json:"subnet"`           // of its databases
+	Range  string   `json:"range"`            // all hosts' subnets lie in it
+	Peers  []Peer   `json:"peers,omitempty"`  // the other hosts, by subnet
+	Egress []string `json:"egress,omitempty"` // HOST:PORT of what databases' agents connect to, off their host
+}
+
+// Peer is another host, as far as databases go.
+type Peer struct {
+	Subnet  string `json:"subnet"`
+	Address string `json:"address"`
+}
+
+// Hash names the configuration, so that a host can say which one is in effect.
+func (c HostConfig) Hash() string {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8])
+}
+
 // Inventory is all that a host has of this deployment.
 type Inventory struct {
 	Containers []ContainerStatus `json:"containers"`
@@ -115,6 +152,8 @@ const (
 	CodeRemoved     = "removed"     // the instance was removed from this host: it is not made again
 	CodeStale       = "stale"       // a newer generation was carried out already
 	CodeUnavailable = "unavailable" // the container runtime does not answer
+	CodeTermOver    = "term_over"   // another nodekeeper has taken over
+	CodeFetching    = "fetching"    // the image is on its way to the host: ask again
 )
 
 // ContainerStatus is an instance's container as its sysmgr sees it.
@@ -144,4 +183,19 @@ type HostStatus struct {
 	DiskGB  int       `json:"disk_gb"`
 	Engine  string    `json:"engine"` // "docker 20.10.24"; empty while it does not answer
 	Since   time.Time `json:"since"`
+
+	Labels  map[string]string `json:"labels,omitempty"`
+	Address string            `json:"address,omitempty"` // where the other hosts reach it
+	Depot   string            `json:"depot,omitempty"`   // where they get images from it: "https://10.0.0.2:8782"
+	Images  []HostImage       `json:"images,omitempty"`
+	Subnet  string            `json:"subnet,omitempty"`  // of its databases; empty until it was told
+	Config  string            `json:"config,omitempty"`  // the hash of the HostConfig that is in effect
+	Trouble string            `json:"trouble,omitempty"` // why the last one is not, in words for the operator
+}
+
+// HostImage is a datastore version's image that a host has.
+type HostImage struct {
+	Engine  string `json:"engine"`
+	Version string `json:"version"`
+	Ref     string `json:"ref"`
 }

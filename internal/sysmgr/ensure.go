@@ -127,6 +127,9 @@ func (h *Host) bring(ctx context.Context, r protocol.EnsureRequest, fresh bool) 
 }
 
 func (h *Host) create(ctx context.Context, r protocol.EnsureRequest) error {
+	if err := h.bringImage(ctx, r); err != nil {
+		return err
+	}
 	if err := h.engine.CreateVolume(ctx, h.volumeName(r.Instance), h.labels(r.Instance)); err != nil {
 		return fmt.Errorf("making the volume: %w", err)
 	}
@@ -136,6 +139,22 @@ func (h *Host) create(ctx context.Context, r protocol.EnsureRequest) error {
 	}
 	fault.Pass(ctx, PointContainer)
 	return nil
+}
+
+// imagePatience is how long a request waits for its image. One that takes longer goes on coming, and the request is made again.
+const imagePatience = 30 * time.Second
+
+func (h *Host) bringImage(ctx context.Context, r protocol.EnsureRequest) error {
+	if h.cfg.Images == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, imagePatience)
+	defer cancel()
+	err := h.cfg.Images.Ensure(ctx, r.Image, r.Sources)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return coded(protocol.CodeFetching, "the image of this datastore version is on its way to the host: %w", err)
+	}
+	return err
 }
 
 // remove takes away what an instance has here. The mark comes first and the folder's other files go last, so that a repeated

@@ -16,6 +16,7 @@ import (
 
 	"github.com/huker/huker/internal/bus"
 	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/protocol"
 	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 )
@@ -32,6 +33,11 @@ type Firewall interface {
 	Set(ctx context.Context, access []network.Access) error
 }
 
+// Images brings images to this host, from a registry or from hosts that have them.
+type Images interface {
+	Ensure(ctx context.Context, ref string, sources []string) error
+}
+
 // Config of a host's sysmgr.
 type Config struct {
 	Host       string // the host's id, [a-z0-9-]+
@@ -42,9 +48,21 @@ type Config struct {
 	Agent      string // the agent's file in BinDir that every guest is to run
 	Network    string // the runtime's network for databases
 	UID, GID   int    // of mysqld in the images
+
+	Labels  map[string]string
+	Address string // where other hosts reach this one; empty: there are none
+	Depot   string // where other hosts get images from this one; empty: they cannot
+	Subnet  string // that the databases' network has already; empty: nodekeeper gives one
+	// Place is how the host takes its place among others; nil: it is there.
+	Place Place
+	// Images brings missing images; nil: they are here or nowhere.
+	Images Images
+	// Offers lists the databases' images that are here; nil: nobody asks.
+	Offers func(ctx context.Context) ([]protocol.HostImage, error)
+
 	// Resync is how often everything is compared even when nothing was heard. Default 10 s.
 	Resync time.Duration
-	// SessionTTL is after how long a dead sysmgr is noticed. Default 3 s.
+	// SessionTTL is after how long a dead sysmgr is noticed. Default 2 s.
 	SessionTTL time.Duration
 }
 
@@ -58,7 +76,13 @@ type Host struct {
 	capacity Capacity
 	log      *slog.Logger
 
-	locks locks
+	locks   locks
+	since   time.Time
+	changed chan struct{} // capacity 1: the host has something new to say of itself
+
+	placeMu sync.Mutex
+	place   place
+	trouble string
 
 	mu        sync.Mutex
 	published map[string]string // instance -> what its key in coordination was last set to
@@ -86,12 +110,12 @@ func New(cfg Config, e Engine, f Firewall, s coord.Store, b bus.Bus, c Capacity,
 		cfg.Resync = 10 * time.Second
 	}
 	if cfg.SessionTTL == 0 {
-		cfg.SessionTTL = 3 * time.Second
+		cfg.SessionTTL = 2 * time.Second
 	}
 	return &Host{
 		cfg: cfg, engine: e, firewall: f, store: s, bus: b, capacity: c, log: log.With("host", cfg.Host),
 		locks: locks{m: map[string]*sync.Mutex{}}, published: map[string]string{}, restarts: map[string]*backoff{},
-		access: map[string]network.Access{},
+		access: map[string]network.Access{}, changed: make(chan struct{}, 1), since: time.Now().UTC(),
 	}, nil
 }
 
@@ -99,6 +123,9 @@ func New(cfg Config, e Engine, f Firewall, s coord.Store, b bus.Bus, c Capacity,
 func (h *Host) Run(ctx context.Context) error {
 	if err := os.MkdirAll(h.cfg.GuestsDir, 0o700); err != nil {
 		return fmt.Errorf("making the guests' directory: %w", err)
+	}
+	if err := h.recallPlace(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -22,10 +22,22 @@ func (h *Host) serve(ctx context.Context) error {
 func (h *Host) handle(ctx context.Context, m bus.Message) ([]byte, error) {
 	switch m.Kind {
 	case protocol.KindEnsure:
-		return answer(ctx, m, h.ensure)
+		return answer(ctx, m, func(ctx context.Context, r protocol.EnsureRequest) (protocol.EnsureReply, error) {
+			if err := h.heed(r.Term); err != nil {
+				return protocol.EnsureReply{}, err
+			}
+			return h.ensure(ctx, r)
+		})
 	case protocol.KindRemove:
 		return answer(ctx, m, func(ctx context.Context, r protocol.RemoveRequest) (struct{}, error) {
+			if err := h.heed(r.Term); err != nil {
+				return struct{}{}, err
+			}
 			return struct{}{}, h.remove(ctx, r)
+		})
+	case protocol.KindHost:
+		return answer(ctx, m, func(ctx context.Context, r protocol.HostRequest) (struct{}, error) {
+			return struct{}{}, h.configure(ctx, r)
 		})
 	case protocol.KindInventory:
 		return answer(ctx, m, func(ctx context.Context, _ struct{}) (protocol.Inventory, error) { return h.inventory(ctx) })
@@ -49,15 +61,8 @@ func answer[Q, A any](ctx context.Context, m bus.Message, do func(context.Contex
 
 // announce keeps the host's key alive in coordination, with a new session whenever one is lost.
 func (h *Host) announce(ctx context.Context) error {
-	status, err := json.Marshal(protocol.HostStatus{
-		Host: h.cfg.Host, Version: h.cfg.Version, CPUs: h.capacity.CPUs, RAMMB: h.capacity.RAMMB, DiskGB: h.capacity.DiskGB,
-		Engine: h.capacity.Engine, Since: time.Now().UTC(),
-	})
-	if err != nil {
-		return fmt.Errorf("encoding the host's status: %w", err)
-	}
 	for ctx.Err() == nil {
-		if err := h.session(ctx, status); err != nil && ctx.Err() == nil {
+		if err := h.session(ctx); err != nil && ctx.Err() == nil {
 			h.log.Warn("announcing the host; trying again", "op", "announce", "error", err)
 			wait(ctx, time.Second)
 		}
@@ -66,7 +71,7 @@ func (h *Host) announce(ctx context.Context) error {
 }
 
 // session holds one session until it or ctx ends.
-func (h *Host) session(ctx context.Context, status []byte) error {
+func (h *Host) session(ctx context.Context) error {
 	s, err := h.store.NewSession(ctx, h.cfg.SessionTTL)
 	if err != nil {
 		return err
@@ -76,14 +81,28 @@ func (h *Host) session(ctx context.Context, status []byte) error {
 		defer cancel()
 		_ = s.Close(ctx)
 	}()
-	if err := h.store.Apply(ctx, coord.Put(protocol.HostAliveKey(h.cfg.Host), status, s)); err != nil {
-		return err
-	}
-	select {
-	case <-s.Done():
-		return coord.ErrSessionLost
-	case <-ctx.Done():
-		return nil
+	tick := time.NewTicker(h.cfg.Resync)
+	defer tick.Stop()
+	last := ""
+	for {
+		data, err := json.Marshal(h.hostStatus(ctx))
+		if err != nil {
+			return fmt.Errorf("encoding the host's status: %w", err)
+		}
+		if string(data) != last {
+			if err := h.store.Apply(ctx, coord.Put(protocol.HostAliveKey(h.cfg.Host), data, s)); err != nil {
+				return err
+			}
+			last = string(data)
+		}
+		select {
+		case <-s.Done():
+			return coord.ErrSessionLost
+		case <-h.changed:
+		case <-tick.C: // images come and go
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 

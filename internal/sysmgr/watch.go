@@ -67,6 +67,9 @@ func (h *Host) resync(ctx context.Context) {
 		h.log.Error("resync", "op", "resync", "error", err)
 		return
 	}
+	if err := h.rejoin(ctx); err != nil && ctx.Err() == nil {
+		h.log.Error("taking the host's place", "op", "resync", "error", err)
+	}
 	if err := h.restoreAccess(ctx, ids); err != nil {
 		h.log.Error("restoring the firewall", "op", "resync", "error", err)
 	}

@@ -37,7 +37,9 @@ var (
 // Store is a transactional store. What Update has returned nil for survives a crash of the process and of the machine.
 type Store interface {
 	// Update runs fn in a serializable transaction that is committed when fn returns nil and rolled back otherwise.
-	// fn may be run more than once and must have no other effects. It must not call Update of the same store: that waits for ever.
+	// fn may be run more than once and must have no other effects. It must not call Update of the same store: that may wait for ever.
+	// A transaction that loses against another, or that a server's restart interrupts, is run again by the store; what is left for the caller is
+	// ErrConflict (it lost all the time), ErrUnavailable and ErrUnknown. ctx ends any wait but that for a commit that was begun.
 	Update(ctx context.Context, fn func(Tx) error) error
 	// View runs fn on one consistent snapshot; writes in it give ErrReadOnly.
 	View(ctx context.Context, fn func(Tx) error) error
@@ -48,8 +50,8 @@ type Store interface {
 }
 
 // Tx gives the tables, one small interface each. It is good only inside the fn it was given to, and for
-// one goroutine at a time. Times are kept to the microsecond and come back in UTC. Texts are UTF-8: bytes that are not come back as U+FFFD.
-// Ids and names that are looked up by are at most 255 characters long, by the reckoning of an engine that cares. Deletes of what is not there are no error, except
+// one goroutine at a time. Times are kept to the microsecond and come back in UTC. Texts are UTF-8: bytes that are not come back as U+FFFD. Ids, and
+// names that must differ, have at most 255 characters (MySQL refuses longer ones). Deletes of what is not there are no error, except
 // where it is said. An error of one call leaves the transaction usable, so that fn may go on after ErrNotFound or ErrExists.
 type Tx interface {
 	Instances() Instances

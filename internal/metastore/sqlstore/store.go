@@ -23,9 +23,11 @@ const (
 	maxAttempts = 50
 	minPause    = time.Millisecond
 	maxPause    = 100 * time.Millisecond
+	// defaultOutage is long enough for a server that was killed to recover, or for another to take over.
+	defaultOutage = 10 * time.Second
 )
 
-// Dialect says what an engine's errors mean.
+// Dialect says what an engine's errors mean. Those that an engine does not know may be nil.
 type Dialect struct {
 	// IsUnique reports that a row with the same key is there.
 	IsUnique func(error) bool
@@ -33,8 +35,37 @@ type Dialect struct {
 	IsForeign func(error) bool
 	// IsRetry reports that the transaction lost against another one (or never began), so that it can be run again from its start.
 	IsRetry func(error) bool
+	// IsGone reports that the server, or the connection to it, was lost or would not write: nothing of the transaction took place, and it
+	// can be run again on another connection. What a commit gives is asked of IsUnknown first.
+	IsGone func(error) bool
+	// IsUnknown reports that an error of a commit leaves open whether it took place.
+	IsUnknown func(error) bool
 	// Isolation of Update's transactions, which must come out serializable.
 	Isolation sql.IsolationLevel
+	// Turn is a statement that waits for a lock which is held until the transaction ends. A transaction that lost begins with it when
+	// it is run again, so that those who lose stand in line rather than collide anew. Empty: transactions stand in line anyway.
+	Turn string
+	// Outage is for how long a server that is gone is tried again; 0: 10 s.
+	Outage time.Duration
+	// Retried is told of every attempt that is to be made again, and why.
+	Retried func(ctx context.Context, attempt int, err error)
+}
+
+// withDefaults fills in what an engine does not know.
+func (d Dialect) withDefaults() Dialect {
+	no := func(error) bool { return false }
+	for _, is := range []*func(error) bool{&d.IsUnique, &d.IsForeign, &d.IsRetry, &d.IsGone, &d.IsUnknown} {
+		if *is == nil {
+			*is = no
+		}
+	}
+	if d.Outage == 0 {
+		d.Outage = defaultOutage
+	}
+	if d.Retried == nil {
+		d.Retried = func(context.Context, int, error) {}
+	}
+	return d
 }
 
 // Store is a metadata store on two pools of one database.
@@ -51,7 +82,7 @@ var _ metastore.Store = (*Store)(nil)
 
 // New makes a store of a pool for writing and one for reading (they may be the same). It closes both in Close.
 func New(write, read *sql.DB, d Dialect) *Store {
-	return &Store{write: write, read: read, dialect: d}
+	return &Store{write: write, read: read, dialect: d.withDefaults()}
 }
 
 // Update implements metastore.Store.
@@ -117,56 +148,6 @@ func (s *Store) enter() error {
 	}
 	s.active.Add(1)
 	return nil
-}
-
-// run runs fn in a transaction, again and again while the engine says that it lost against another.
-func (s *Store) run(ctx context.Context, db *sql.DB, o *sql.TxOptions, fn func(metastore.Tx) error) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.active.Done()
-	pause := minPause
-	for attempt := 1; ; attempt++ {
-		again, err := s.once(ctx, db, o, fn)
-		if !again {
-			return err
-		}
-		if attempt == maxAttempts {
-			return fmt.Errorf("transaction given up after %d attempts: %w", attempt, errors.Join(metastore.ErrConflict, err))
-		}
-		if cerr := wait(ctx, pause); cerr != nil {
-			return fmt.Errorf("transaction to be run again (%w): %w", err, cerr)
-		}
-		pause = min(2*pause, maxPause)
-	}
-}
-
-// once makes one attempt and says whether to make another.
-func (s *Store) once(ctx context.Context, db *sql.DB, o *sql.TxOptions, fn func(metastore.Tx) error) (again bool, err error) {
-	stx, err := db.BeginTx(ctx, o)
-	if err != nil {
-		return s.dialect.IsRetry(err), fmt.Errorf("begin transaction: %w", err)
-	}
-	t := &tx{sql: stx, dialect: &s.dialect, readOnly: o.ReadOnly}
-	committed := false
-	defer func() { // also when fn panics
-		if !committed {
-			_ = stx.Rollback() // nothing to add: the error that led here is returned, and an unfinished transaction never counts
-			t.undoAll()
-		}
-	}()
-	err = fn(t)
-	if t.lost != nil { // also when fn swallowed it: what it has read since may be wrong
-		return true, t.lost
-	}
-	if err != nil {
-		return false, err
-	}
-	if err = stx.Commit(); err != nil {
-		return s.dialect.IsRetry(err), fmt.Errorf("commit transaction: %w", err)
-	}
-	committed = true
-	return false, nil
 }
 
 // wait pauses between a half of d and d, so that those who collided do not collide again.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/huker/huker/internal/metastore"
@@ -17,7 +18,8 @@ type tx struct {
 	sql      *sql.Tx
 	dialect  *Dialect
 	readOnly bool
-	lost     error    // set by the first statement that failed because the transaction lost against another
+	wrote    bool     // a statement that writes was sent
+	broken   error    // set by the first statement that failed because the transaction was lost, to another one or with its server
 	undo     []func() // puts back what the attempt changed in the caller's values
 }
 
@@ -45,10 +47,8 @@ func (t *tx) fail(err error) error {
 		return nil
 	case errors.Is(err, sql.ErrNoRows):
 		return metastore.ErrNotFound
-	case t.dialect.IsRetry(err):
-		if t.lost == nil {
-			t.lost = err
-		}
+	case t.dialect.IsRetry(err), t.dialect.IsGone(err):
+		t.broken = err
 		return err
 	case t.dialect.IsUnique(err):
 		return fmt.Errorf("%w (%w)", metastore.ErrExists, err)
@@ -73,8 +73,30 @@ func (t *tx) execResult(ctx context.Context, query string, args ...any) (sql.Res
 	if t.readOnly {
 		return nil, metastore.ErrReadOnly
 	}
+	if err := t.ready(args); err != nil {
+		return nil, err
+	}
+	t.wrote = true
 	r, err := t.sql.ExecContext(ctx, query, args...)
 	return r, t.fail(err)
+}
+
+// ready refuses statements of a transaction that is broken, since a server that has rolled it back would take them for new
+// transactions, each of its own. It puts arguments into the form in which every engine takes them.
+func (t *tx) ready(args []any) error {
+	if t.broken != nil {
+		return t.broken
+	}
+	for i, a := range args {
+		switch v := a.(type) {
+		case string:
+			args[i] = strings.ToValidUTF8(v, "\uFFFD")
+		case sql.NullString:
+			v.String = strings.ToValidUTF8(v.String, "\uFFFD")
+			args[i] = v
+		}
+	}
+	return nil
 }
 
 // put writes a row in any case. Both statements take the same arguments in the same order, the key last.
@@ -91,15 +113,21 @@ func (t *tx) put(ctx context.Context, update, insert string, args ...any) error 
 type scanner interface{ Scan(dest ...any) error }
 
 func one[T any](ctx context.Context, t *tx, scan func(scanner) (T, error), query string, args ...any) (T, error) {
+	var zero T
+	if err := t.ready(args); err != nil {
+		return zero, err
+	}
 	v, err := scan(t.sql.QueryRowContext(ctx, query, args...))
 	if err != nil {
-		var zero T
 		return zero, t.fail(err)
 	}
 	return v, nil
 }
 
 func all[T any](ctx context.Context, t *tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	if err := t.ready(args); err != nil {
+		return nil, err
+	}
 	rows, err := t.sql.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, t.fail(err)

@@ -48,6 +48,8 @@ func Run(t *testing.T, open Open) {
 		"values/times":                times,
 		"values/texts":                texts,
 		"values/names differ by byte": namesDiffer,
+		"values/not UTF-8":            notUTF8,
+		"values/no secrets in errors": noSecretsInErrors,
 		"tx/rollback":                 rollback,
 		"tx/rollback on panic":        rollbackOnPanic,
 		"tx/goes on after an error":   goesOn,

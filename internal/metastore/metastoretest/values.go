@@ -2,6 +2,7 @@ package metastoretest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func times(t *testing.T, s metastore.Store) {
 func texts(t *testing.T, s metastore.Store) {
 	for n, name := range []string{
 		"", " ", " leading and trailing ", "NULL", "'; DROP TABLE instances; --", `back\slash "quoted" %_`, "line\nline\ttab\r",
-		"Größe, 数据库, база", "🐬🗄️ \U0010FFFF", "a\u0301 is not á", strings.Repeat("n", 255), strings.Repeat("🐬", 255),
+		"Größe, 数据库, база", "🐬🗄️ \U0010FFFF", "a\u0301 is not á", "nul\x00nul", strings.Repeat("n", 255), strings.Repeat("🐬", 255),
 	} {
 		i := instance(n)
 		i.Name = name
@@ -81,4 +82,44 @@ func namesDiffer(t *testing.T, s metastore.Store) {
 		_, err := tx.Identity().Projects().Get(ctx, "P0")
 		return err
 	})
+}
+
+// notUTF8: words of other programs end up in faults and events, and those are not always what they should be. They must not stop a write.
+func notUTF8(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	const bad, good = "bad \xff\xfe\xc3", "bad \uFFFD"
+	i := instance(1)
+	i.Name, i.Fault.Message, i.Fault.Details, i.Address = bad, bad, bad, bad
+	i.Access.AllowedCIDRs = nil
+	create(t, s, i)
+	got := get(t, s, i.ID)
+	for _, v := range []string{got.Name, got.Fault.Message, got.Fault.Details, got.Address} {
+		require.Equal(t, good, v)
+	}
+	update(t, s, func(tx metastore.Tx) error {
+		return errors.Join(tx.Events().Append(ctx, &model.Event{InstanceID: i.ID, Message: bad}), tx.Secrets().Put(ctx, bad, bad, []byte(bad)))
+	})
+	es := read(t, s, func(ctx context.Context, tx metastore.Tx) ([]model.Event, error) {
+		return tx.Events().List(ctx, i.ID, 0)
+	})
+	require.Equal(t, good, es[0].Message)
+	v := read(t, s, func(ctx context.Context, tx metastore.Tx) ([]byte, error) { return tx.Secrets().Get(ctx, good, good) })
+	require.Equal(t, bad, string(v), "a value is bytes, and stays what it is")
+	gives(t, s, metastore.ErrNotFound, func(tx metastore.Tx) error {
+		_, err := tx.Instances().Get(ctx, "\xff")
+		return err
+	})
+}
+
+// noSecretsInErrors: errors are logged.
+func noSecretsInErrors(t *testing.T, s metastore.Store) {
+	ctx := t.Context()
+	people(t, s)
+	for _, hash := range []string{"5ec7e7ha5h", "it's 5ec7e7ha5h for key 'x'"} {
+		mint(t, s, token(hash, "a1", "", at(9)))
+		err := s.Update(ctx, func(tx metastore.Tx) error { return tx.Identity().Tokens().Create(ctx, token(hash, "a1", "", at(9))) })
+		require.ErrorIs(t, err, metastore.ErrExists)
+		require.NotContains(t, err.Error(), "5ec7e7")
+		require.ErrorContains(t, err, "tokens", "but what it was about")
+	}
 }

@@ -52,6 +52,20 @@ func open(tb testing.TB) metastore.Store {
 
 func TestConformance(t *testing.T) { metastoretest.Run(t, open) }
 
+func TestShared(t *testing.T) {
+	metastoretest.RunShared(t, func(tb testing.TB) func() (metastore.Store, error) {
+		path := filepath.Join(tb.TempDir(), "meta.db")
+		return func() (metastore.Store, error) {
+			s, err := sqlite.Open(tb.Context(), path)
+			if err != nil {
+				return nil, err
+			}
+			tb.Cleanup(func() { require.NoError(tb, s.Close()) })
+			return s, nil
+		}
+	})
+}
+
 func BenchmarkSQLite(b *testing.B) { metastoretest.Bench(b, open) }
 
 func TestFilesArePrivate(t *testing.T) {

@@ -102,7 +102,7 @@ func (b *Builder) bootstrap(ctx context.Context, suite, ref string, progress Pro
 	if _, err := exec.LookPath("debootstrap"); err != nil {
 		return fmt.Errorf("debootstrap is not installed (apt-get install debootstrap): %w", err)
 	}
-	dir, err := os.MkdirTemp("", "huker-base-")
+	dir, err := os.MkdirTemp(bootstrapDir(), "huker-base-")
 	if err != nil {
 		return fmt.Errorf("making a folder for the base image: %w", err)
 	}
@@ -125,6 +125,14 @@ func (b *Builder) bootstrap(ctx context.Context, suite, ref string, progress Pro
 		}
 	}
 	return b.importDir(ctx, dir, ref, []string{"CMD [\"bash\"]", label(LabelKind, KindBase), "ENV PATH=" + searchPath})
+}
+
+// bootstrapDir is where there is room for a Debian, with devices: /tmp often is memory, mounted with nodev, which debootstrap refuses.
+func bootstrapDir() string {
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	return "/var/tmp"
 }
 
 // importDir makes an image of a folder.

@@ -180,5 +180,6 @@ func (s *server) routes(t *table) {
 	s.eventRoutes(t)
 	s.quotaRoutes(t)
 	s.mgmtRoutes(t)
+	s.hostRoutes(t)
 	s.laterRoutes(t)
 }

@@ -50,6 +50,8 @@ func (a *app) commands() []*cobra.Command {
 		a.newRootUserCommand(),
 		a.newFlavorCommand(),
 		a.newQuotaCommand(),
+		a.newHostCommand(),
+		newPKICommand(),
 		a.newEnvCommand(),
 		a.newStatusCommand(),
 		a.newUpCommand(),

@@ -6,9 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -106,12 +104,12 @@ Every flag can be given in the environment: HUKER_DATA_DIR for --data-dir.`,
 					return err
 				}
 			}
-			given, err := parseVersions(extra)
+			given, err := model.ParseVersions(extra)
 			if err != nil {
 				return err
 			}
 			c.Versions = func(ctx context.Context) ([]model.DatastoreVersion, error) {
-				built, err := builtVersions(ctx)
+				built, err := controlplane.BuiltVersions(ctx, "")
 				return append(built, given...), err
 			}
 			if faultPoint != "" {
@@ -127,17 +125,4 @@ Every flag can be given in the environment: HUKER_DATA_DIR for --data-dir.`,
 	cmd.Flags().StringVar(&faultPoint, "fault", os.Getenv("HUKER_FAULT"), "die at this point (for tests)")
 	_ = cmd.Flags().MarkHidden("fault")
 	return cmd
-}
-
-func parseVersions(given []string) ([]model.DatastoreVersion, error) {
-	var versions []model.DatastoreVersion
-	for _, g := range given {
-		name, ref, ok := strings.Cut(g, "=")
-		engine, version, ok2 := strings.Cut(name, ":")
-		if !ok || !ok2 || engine == "" || version == "" || ref == "" {
-			return nil, fmt.Errorf("--image %q: want ENGINE:VERSION=REF, as mysql:9.7.4=registry/mysql:9.7.4", g)
-		}
-		versions = append(versions, model.DatastoreVersion{Engine: engine, Name: version, Image: ref, Created: time.Now().UTC()})
-	}
-	return versions, nil
 }

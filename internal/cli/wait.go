@@ -79,7 +79,9 @@ func (a *app) await(cmd *cobra.Command, c *client.Client, i client.Instance, f w
 			if ok, err := done(now, gone); ok || err != nil {
 				return err
 			}
-			p.say(step(ctx, c, now))
+			if text := step(ctx, c, now); ctx.Err() == nil { // what was cut off in the middle is half the truth
+				p.say(text)
+			}
 		case ctx.Err() != nil:
 		case errors.As(err, &lost):
 			p.say("the API does not answer")

@@ -302,3 +302,29 @@ func (c *Client) Health(ctx context.Context) (map[string]string, error) {
 	}
 	return parts, nil
 }
+
+// Hosts lists the machines that databases are on. For administrators.
+func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
+	var body struct{ Hosts []Host }
+	err := c.call(ctx, http.MethodGet, path("mgmt", "hosts"), nil, &body)
+	return body.Hosts, err
+}
+
+// Host gives one of them. For administrators.
+func (c *Client) Host(ctx context.Context, name string) (Host, error) {
+	var body struct{ Host Host }
+	err := c.call(ctx, http.MethodGet, path("mgmt", "hosts", name), nil, &body)
+	return body.Host, err
+}
+
+// AddHost lets a host come. For administrators.
+func (c *Client) AddHost(ctx context.Context, name string) (Host, error) {
+	var body struct{ Host Host }
+	err := c.call(ctx, http.MethodPost, path("mgmt", "hosts"), object{"host": object{"name": name}}, &body)
+	return body.Host, err
+}
+
+// ActOnHost drains a host ("drain") or undoes that ("undrain"). For administrators.
+func (c *Client) ActOnHost(ctx context.Context, name, action string) error {
+	return c.call(ctx, http.MethodPost, path("mgmt", "hosts", name, "action"), object{action: object{}}, nil)
+}

@@ -184,3 +184,27 @@ type Project struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 }
+
+// Host is a machine that databases are on.
+type Host struct {
+	Name      string            `json:"name"`
+	Up        bool              `json:"up"`
+	Since     string            `json:"since,omitempty"`
+	Drained   bool              `json:"drained"`
+	Address   string            `json:"address"`
+	Subnet    string            `json:"subnet"`
+	Labels    map[string]string `json:"labels"`
+	Version   string            `json:"version"`
+	Engine    string            `json:"engine"`
+	Capacity  HostAmount        `json:"capacity"`
+	Used      HostAmount        `json:"used"`
+	Instances int               `json:"instanceCount"`
+	Created   string            `json:"created"`
+}
+
+// HostAmount is of what a host has: processors, memory in MB, disk in GB.
+type HostAmount struct {
+	CPUs float64 `json:"cpus"`
+	RAM  int     `json:"ram"`
+	Disk int     `json:"disk"`
+}

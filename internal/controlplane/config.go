@@ -24,8 +24,14 @@ const (
 	DefaultListen    = "127.0.0.1:8779" // Trove's own port; loopback until the operator says otherwise
 	DefaultRegion    = "RegionOne"
 	DefaultCoordPort = 12379
+	DefaultRange     = "10.88.0.0/16"
+	DefaultDepotPort = 8782
+	DefaultReserveMB = 512     // of a host's memory, for what is not a database
 	HostID           = "local" // the only host there is
 )
+
+// ErrConfig is wrapped by what is wrong with a configuration.
+var ErrConfig = errors.New("bad configuration")
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 
@@ -84,7 +90,7 @@ func (c *Config) Fill() error {
 		errs = append(errs, fmt.Errorf("coordination port %d is not a port", c.CoordPort))
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("bad configuration: %w", errors.Join(errs...))
+		return fmt.Errorf("%w: %w", ErrConfig, errors.Join(errs...))
 	}
 	return nil
 }

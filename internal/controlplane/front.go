@@ -2,9 +2,11 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"github.com/huker/huker/internal/bus"
 	"github.com/huker/huker/internal/guestclient"
 	"github.com/huker/huker/internal/identity"
+	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/protocol"
 )
 
@@ -27,26 +30,45 @@ type front struct {
 	listen string
 }
 
-func (p *plane) newFront() (*front, error) {
+// frontConfig is what an API server is made of.
+type frontConfig struct {
+	Name      string // of the deployment
+	Listen    string
+	TLS       *tls.Config // nil: plain HTTP
+	PublicURL string
+	Region    string
+
+	Keystone    *identity.KeystoneConfig
+	StaticToken string
+	NoAuth      bool
+
+	Store    metastore.Store
+	Bus      bus.Bus
+	Identity *identity.Service
+	Health   http.Handler
+	Log      *slog.Logger
+}
+
+func newFront(c frontConfig) (*front, error) {
 	auth, err := identity.NewChain(identity.ChainConfig{
-		Service: p.identity, Keystone: p.cfg.Keystone, StaticToken: p.cfg.StaticToken, None: p.cfg.NoAuth, Listen: p.cfg.Listen,
+		Service: c.Identity, Keystone: c.Keystone, StaticToken: c.StaticToken, None: c.NoAuth, Listen: c.Listen,
 	})
 	if err != nil {
 		return nil, err
 	}
-	guests, err := guestclient.New(p.bus, guestCall)
+	guests, err := guestclient.New(c.Bus, guestCall)
 	if err != nil {
 		return nil, err
 	}
 	trove, err := api.New(api.Config{
-		Store: p.store, Guests: guests, Kick: p.kick, Auth: auth, Region: p.cfg.Region, PublicURL: p.cfg.PublicURL,
-		NetworkID: DatastoreID("network/" + p.cfg.Name), Log: p.cfg.Log.With("part", "api"),
+		Store: c.Store, Guests: guests, Kick: kicker(c.Bus), Auth: auth, Region: c.Region, PublicURL: c.PublicURL,
+		NetworkID: DatastoreID("network/" + c.Name), Log: c.Log.With("part", "api"),
 	})
 	if err != nil {
 		return nil, err
 	}
 	ident, err := keystone.New(keystone.Config{
-		Service: p.identity, Auth: auth, PublicURL: p.cfg.PublicURL, Region: p.cfg.Region, Log: p.cfg.Log.With("part", "keystone"),
+		Service: c.Identity, Auth: auth, PublicURL: c.PublicURL, Region: c.Region, Log: c.Log.With("part", "keystone"),
 	})
 	if err != nil {
 		return nil, err
@@ -55,16 +77,21 @@ func (p *plane) newFront() (*front, error) {
 		switch first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); first {
 		case "identity", "v3":
 			ident.ServeHTTP(w, r)
-		case "healthz":
-			p.healthz(w, r)
+		case "healthz", "readyz":
+			c.Health.ServeHTTP(w, r)
 		default:
 			trove.ServeHTTP(w, r)
 		}
 	})
-	return &front{listen: p.cfg.Listen, server: &http.Server{
+	return newServer(c.Listen, c.TLS, handler), nil
+}
+
+// newServer bounds what a client can hold up.
+func newServer(listen string, t *tls.Config, handler http.Handler) *front {
+	return &front{listen: listen, server: &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}}, nil
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, TLSConfig: t,
+	}}
 }
 
 // Run serves until ctx ends, and lets requests under way finish.
@@ -78,7 +105,13 @@ func (f *front) Run(ctx context.Context) error {
 	base := context.WithoutCancel(ctx)
 	f.server.BaseContext = func(net.Listener) context.Context { return base }
 	done := make(chan error, 1)
-	go func() { done <- f.server.Serve(l) }()
+	go func() {
+		if f.server.TLSConfig != nil {
+			done <- f.server.ServeTLS(l, "", "")
+			return
+		}
+		done <- f.server.Serve(l)
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -92,33 +125,13 @@ func (f *front) Run(ctx context.Context) error {
 	return nil
 }
 
-func (p *plane) kick(ctx context.Context, k protocol.Kick) error {
-	body, err := json.Marshal(k)
-	if err != nil {
-		return err
-	}
-	return p.bus.Publish(ctx, protocol.KeeperQueue, bus.Message{Kind: protocol.KindKick, Body: body})
-}
-
-// healthz says whether the engines answer: 200, or 503 and which does not.
-func (p *plane) healthz(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-	defer cancel()
-	state := map[string]string{}
-	code := http.StatusOK
-	check := func(name string, err error) {
-		state[name] = "ok"
+// kicker tells nodekeeper that an instance is worth a look.
+func kicker(b bus.Bus) func(context.Context, protocol.Kick) error {
+	return func(ctx context.Context, k protocol.Kick) error {
+		body, err := json.Marshal(k)
 		if err != nil {
-			state[name] = "does not answer"
-			code = http.StatusServiceUnavailable
-			p.cfg.Log.Warn("unhealthy", "op", "health", "part", name, "error", err)
+			return err
 		}
+		return b.Publish(ctx, protocol.KeeperQueue, bus.Message{Kind: protocol.KindKick, Body: body})
 	}
-	check("metadata", p.store.Ping(ctx))
-	check("coordination", p.etcd.Health(ctx))
-	_, _, _, err := p.engine.Capacity(ctx)
-	check("runtime", err)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(state)
 }

@@ -216,13 +216,9 @@ func (p *plane) work(ctx context.Context) error {
 }
 
 func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
-	cpus, ram, engine, err := p.engine.Capacity(ctx)
+	capacity, err := capacityOf(ctx, p.engine, p.cfg.DataDir, DefaultReserveMB)
 	if err != nil {
 		return nil, err
-	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(p.cfg.DataDir, &disk); err != nil {
-		return nil, fmt.Errorf("measuring the disk: %w", err)
 	}
 	wall, err := network.NewFirewall(p.cfg.Name, p.net.Bridge)
 	if err != nil {
@@ -231,9 +227,22 @@ func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
 	return sysmgr.New(sysmgr.Config{
 		Host: HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"), Agent: p.agent,
 		Network: p.net.Name, Subnet: p.net.Subnet, UID: paths.UID, GID: paths.GID,
-	}, p.engine, wall, p.coord, p.bus, sysmgr.Capacity{
-		CPUs: cpus, RAMMB: ram, DiskGB: int(disk.Blocks * uint64(disk.Bsize) >> 30), Engine: engine, //nolint:gosec // a block size is positive, and gigabytes fit
-	}, p.cfg.Log.With("part", "sysmgr"))
+	}, p.engine, wall, p.coord, p.bus, capacity, p.cfg.Log.With("part", "sysmgr"))
+}
+
+// capacityOf measures what a host has for databases.
+func capacityOf(ctx context.Context, engine *docker.Driver, dataDir string, reserveMB int) (sysmgr.Capacity, error) {
+	cpus, ram, version, err := engine.Capacity(ctx)
+	if err != nil {
+		return sysmgr.Capacity{}, err
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(dataDir, &disk); err != nil {
+		return sysmgr.Capacity{}, fmt.Errorf("measuring the disk: %w", err)
+	}
+	return sysmgr.Capacity{
+		CPUs: cpus, RAMMB: max(ram-reserveMB, 0), DiskGB: int(disk.Blocks * uint64(disk.Bsize) >> 30), Engine: version, //nolint:gosec // a block size is positive, and gigabytes fit
+	}, nil
 }
 
 func (p *plane) newKeeper() (*keeper.Keeper, error) {
@@ -242,6 +251,18 @@ func (p *plane) newKeeper() (*keeper.Keeper, error) {
 		Store: p.store, Coord: p.coord, Bus: p.bus, Keys: keys, Queues: etcdbus.NewGatekeeper(keys),
 		Certs: certificates{p.ca}, Addresses: pool{},
 	}, p.cfg.Log.With("part", "nodekeeper"))
+}
+
+func (p *plane) newFront() (*front, error) {
+	runs := func(ctx context.Context) error {
+		_, _, _, err := p.engine.Capacity(ctx)
+		return err
+	}
+	return newFront(frontConfig{
+		Name: p.cfg.Name, Listen: p.cfg.Listen, PublicURL: p.cfg.PublicURL, Region: p.cfg.Region, Keystone: p.cfg.Keystone,
+		StaticToken: p.cfg.StaticToken, NoAuth: p.cfg.NoAuth, Store: p.store, Bus: p.bus, Identity: p.identity, Log: p.cfg.Log,
+		Health: &health{log: p.cfg.Log, own: map[string]check{"metadata": p.store.Ping, "coordination": p.etcd.Health, "runtime": runs}},
+	})
 }
 
 // GuestBinaries is where a program's neighbours are.

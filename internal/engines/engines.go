@@ -57,6 +57,16 @@ func (c Config) Check() error {
 	return errors.Join(err, berr)
 }
 
+// Targets lists what a client of the engines connects to, HOST:PORT each.
+func (c Config) Targets() ([]string, error) {
+	coordination, err := ParseAddress(c.Coordination, SchemeEtcd, SchemeZooKeeper)
+	if err != nil || c.Bus == "" {
+		return coordination.Hosts, err
+	}
+	carrier, err := ParseAddress(c.Bus, SchemeRabbitMQ)
+	return append(coordination.Hosts, carrier.Hosts...), err
+}
+
 // Open prepares the connections, which are made, and made again, in the background: the engines need not be up yet.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Engines, error) {
 	if err := cfg.Check(); err != nil {

@@ -76,8 +76,30 @@ func (k *Keeper) registerAll(ctx context.Context) error {
 	for _, h := range s.changed {
 		k.log.Info("host", "op", "hosts", "host", h.ID, "up", h.Up, "subnet", h.Subnet, "address", h.Address)
 	}
-	errs := append(s.troubles, k.offer(ctx, alive))
+	errs := append(s.troubles, k.admitHosts(ctx, s.rows), k.offer(ctx, alive))
 	return errors.Join(append(errs, k.tell(ctx, alive, s.rows))...)
+}
+
+// admitHosts gives hosts their rights, once a term: a host that an operator has added can come from then on.
+func (k *Keeper) admitHosts(ctx context.Context, rows map[string]model.Host) error {
+	if !k.cfg.AdmitHosts {
+		return nil
+	}
+	var errs []error
+	for id := range rows {
+		if k.admitted[id] {
+			continue
+		}
+		name := protocol.HostPrincipal(id)
+		err := errors.Join(k.e.Keys.Admit(ctx, name, []string{protocol.HostPrefix(id)}), k.e.Queues.Admit(ctx, name, []string{protocol.HostQueue(id)}))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("admitting host %s: %w", id, err))
+			continue
+		}
+		k.admitted[id] = true
+		k.log.Info("host admitted", "op", "hosts", "host", id)
+	}
+	return errors.Join(errs...)
 }
 
 // tell has every living host know its place among the others.

@@ -50,6 +50,8 @@ type Config struct {
 	Range string
 	// Egress is what databases' agents connect to off their host, HOST:PORT each.
 	Egress []string
+	// AdmitHosts gives each host that is known the rights of its own principal; else they come as the control plane.
+	AdmitHosts bool
 	// Offer puts datastore versions whose images hosts have into the catalogue; nil: nobody does.
 	Offer func(ctx context.Context, versions []model.DatastoreVersion) error
 	// Resync is how often every instance is looked at even when nothing was heard. Default 10 s.
@@ -83,6 +85,8 @@ type Keeper struct {
 	now   func() time.Time
 	term  int64         // of the leadership; set before anything else is done in it
 	hosts chan struct{} // capacity 1: something was heard of a host
+
+	admitted map[string]bool // hosts, in this term
 }
 
 // New checks the configuration.
@@ -143,7 +147,7 @@ func (k *Keeper) lead(ctx context.Context) error {
 	if err := k.begin(ctx); err != nil {
 		return err
 	}
-	k.view = newView(k.queue.add, k.heard)
+	k.view, k.admitted = newView(k.queue.add, k.heard), map[string]bool{}
 	var wg sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		wg.Add(1)

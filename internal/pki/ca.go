@@ -125,17 +125,25 @@ func (c *CA) IssueServer(commonName string, hosts ...string) (Pair, error) {
 		Subject:     pkix.Name{CommonName: commonName},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
+	if err := names(template, hosts); err != nil {
+		return Pair{}, err
+	}
+	return c.issue(template)
+}
+
+// names puts addresses and names into a certificate.
+func names(template *x509.Certificate, hosts []string) error {
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
 			continue
 		}
 		if !hostName.MatchString(h) || len(h) > 253 {
-			return Pair{}, fmt.Errorf("%w: %q is neither an IP address nor a host name", ErrName, h)
+			return fmt.Errorf("%w: %q is neither an IP address nor a host name", ErrName, h)
 		}
 		template.DNSNames = append(template.DNSNames, h)
 	}
-	return c.issue(template)
+	return nil
 }
 
 // IssueClient issues a client's certificate; principal becomes its CommonName, by which the engine knows its rights.
@@ -147,6 +155,22 @@ func (c *CA) IssueClient(principal string) (Pair, error) {
 		Subject:     pkix.Name{CommonName: principal},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
+}
+
+// IssueProcess issues a certificate with which a process comes to engines as principal, and answers others at hosts (IP addresses and DNS names), if
+// any.
+func (c *CA) IssueProcess(principal string, hosts ...string) (Pair, error) {
+	if !principalName.MatchString(principal) {
+		return Pair{}, fmt.Errorf("%w: principal %q", ErrName, principal)
+	}
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: principal},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	if err := names(template, hosts); err != nil {
+		return Pair{}, err
+	}
+	return c.issue(template)
 }
 
 var (

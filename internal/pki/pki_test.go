@@ -169,7 +169,7 @@ func TestOpenCA(t *testing.T) {
 	require.Equal(t, first.CertPEM(), again.CertPEM())
 	require.Equal(t, first.KeyPEM(), again.KeyPEM())
 	requireMode(t, dir, 0o700)
-	requireMode(t, filepath.Join(dir, authorityFile), 0o600)
+	requireMode(t, filepath.Join(dir, AuthorityFile), 0o600)
 	crt, err := os.ReadFile(filepath.Join(dir, authorityCert))
 	require.NoError(t, err)
 	require.NotContains(t, string(crt), "PRIVATE")
@@ -177,16 +177,16 @@ func TestOpenCA(t *testing.T) {
 
 	// The copy is put back, wide permissions are mended, left-over temporary files do not matter.
 	require.NoError(t, os.Remove(filepath.Join(dir, authorityCert)))
-	require.NoError(t, os.Chmod(filepath.Join(dir, authorityFile), 0o644))
+	require.NoError(t, os.Chmod(filepath.Join(dir, AuthorityFile), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "."+authorityCert+".new"), []byte("half"), 0o600))
 	again, err = OpenCA(dir)
 	require.NoError(t, err)
 	require.Equal(t, first.CertPEM(), again.CertPEM())
-	requireMode(t, filepath.Join(dir, authorityFile), 0o600)
+	requireMode(t, filepath.Join(dir, AuthorityFile), 0o600)
 	require.FileExists(t, filepath.Join(dir, authorityCert))
 
 	// A damaged authority is an error, never silently a new one.
-	require.NoError(t, os.WriteFile(filepath.Join(dir, authorityFile), first.CertPEM(), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, AuthorityFile), first.CertPEM(), 0o600))
 	_, err = OpenCA(dir)
 	require.ErrorIs(t, err, ErrMalformed)
 }
@@ -238,7 +238,7 @@ func TestOpenCAKilled(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, dirs, "no process got far enough")
 	for _, d := range dirs {
-		before, readErr := os.ReadFile(filepath.Join(d, authorityFile))
+		before, readErr := os.ReadFile(filepath.Join(d, AuthorityFile))
 		ca, err := OpenCA(d)
 		require.NoError(t, err, d)
 		if readErr == nil {
@@ -248,4 +248,26 @@ func TestOpenCAKilled(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, ca.KeyPEM(), again.KeyPEM())
 	}
+}
+
+func TestAProcessIsClientAndServer(t *testing.T) {
+	ca, err := NewCA("test")
+	require.NoError(t, err)
+	pair, err := ca.IssueProcess("host.db1", "192.0.2.1", "db1.example.org")
+	require.NoError(t, err)
+	cert, err := parseCert(pair.Cert)
+	require.NoError(t, err)
+	require.Equal(t, "host.db1", cert.Subject.CommonName)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca.CertPEM())
+	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
+		_, err := cert.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{use}})
+		require.NoError(t, err)
+	}
+	require.NoError(t, cert.VerifyHostname("192.0.2.1"))
+	require.NoError(t, cert.VerifyHostname("db1.example.org"))
+	_, err = ca.IssueProcess("no such name!")
+	require.ErrorIs(t, err, ErrName)
+	_, err = ca.IssueProcess("host.db1", "-")
+	require.ErrorIs(t, err, ErrName)
 }

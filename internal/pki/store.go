@@ -12,7 +12,7 @@ import (
 
 // Files of the deployment's authority. Certificate and key are one file, so that no crash can leave one without the other.
 const (
-	authorityFile = "authority.pem" // certificate and key, 0600
+	AuthorityFile = "authority.pem" // certificate and key, 0600
 	authorityCert = "authority.crt" // certificate only, 0644: for people and other programs
 	lockFile      = "authority.lock"
 )
@@ -28,7 +28,7 @@ func OpenCA(dir string) (*CA, error) {
 		return nil, fmt.Errorf("open authority: %w", err)
 	}
 	defer unlock()
-	ca, err := readCA(filepath.Join(dir, authorityFile))
+	ca, err := readCA(filepath.Join(dir, AuthorityFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		ca, err = createCA(dir)
 	}
@@ -43,6 +43,15 @@ func OpenCA(dir string) (*CA, error) {
 		}
 	}
 	return ca, nil
+}
+
+// ReadCA gives the authority that OpenCA made in dir.
+func ReadCA(dir string) (*CA, error) {
+	ca, err := readCA(filepath.Join(dir, AuthorityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no authority in %s: make it with `huker pki init --dir %s`", dir, dir)
+	}
+	return ca, err
 }
 
 func readCA(path string) (*CA, error) {
@@ -73,7 +82,7 @@ func createCA(dir string) (*CA, error) {
 		return nil, err
 	}
 	both := append(ca.CertPEM(), ca.keyPEM...)
-	if err := WriteFile(filepath.Join(dir, authorityFile), both, 0o600); err != nil {
+	if err := WriteFile(filepath.Join(dir, AuthorityFile), both, 0o600); err != nil {
 		return nil, err
 	}
 	return ca, nil

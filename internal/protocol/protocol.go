@@ -26,6 +26,9 @@ func HostQueue(host string) string { return "host." + host }
 // GuestQueue is where a guest's agent is told what to do.
 func GuestQueue(instance string) string { return "guest." + instance }
 
+// HostPrincipal is the name that a host's sysmgr proves by its certificate.
+func HostPrincipal(host string) string { return "host." + host }
+
 // HostPrefix is all of a host's keys.
 func HostPrefix(host string) string { return HostsKey + "/" + host }
 

@@ -1,4 +1,4 @@
-package cli
+package controlplane
 
 import (
 	"context"
@@ -13,9 +13,13 @@ import (
 	"github.com/huker/huker/internal/model"
 )
 
-// builtVersions gives the datastore versions whose images are on this host.
-func builtVersions(ctx context.Context) ([]model.DatastoreVersion, error) {
-	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+// BuiltVersions gives the datastore versions whose images an engine has; dockerHost "" is the environment's.
+func BuiltVersions(ctx context.Context, dockerHost string) ([]model.DatastoreVersion, error) {
+	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if dockerHost != "" {
+		options = append(options, client.WithHost(dockerHost))
+	}
+	docker, err := client.NewClientWithOpts(options...)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the Docker client: %w", err)
 	}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/huker/huker/internal/client"
+)
+
+func (a *app) newHostCommand() *cobra.Command {
+	return group("host", "Look at and manage the machines that databases are on (for administrators)",
+		a.newHostList(), a.newHostShow(), a.newHostAdd(),
+		a.newHostAction("drain", "Let a host take no new databases", `Let a host take no new databases. Those that are on it stay and serve.`),
+		a.newHostAction("undrain", "Let a host take new databases again", `Let a host take new databases again.`))
+}
+
+func hostState(h client.Host) string {
+	switch {
+	case h.Up && h.Drained:
+		return "up, drained"
+	case h.Up:
+		return "up"
+	case h.Since == "":
+		return "expected"
+	case h.Drained:
+		return "down, drained"
+	}
+	return "down"
+}
+
+func labelList(labels map[string]string) string {
+	var all []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		all = append(all, k+"="+labels[k])
+	}
+	return strings.Join(all, " ")
+}
+
+func (a *app) newHostList() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the hosts with what they have and what is taken",
+		Example: "  huker host list\n  huker host list --output json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client(cmd)
+			if err != nil {
+				return err
+			}
+			hosts, err := c.Hosts(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var rows [][]any
+			for _, h := range hosts {
+				rows = append(rows, []any{
+					h.Name, hostState(h), h.Address, h.Subnet, h.Instances, fmt.Sprintf("%d of %d MB", h.Used.RAM, h.Capacity.RAM),
+					fmt.Sprintf("%d of %d GB", h.Used.Disk, h.Capacity.Disk), fmt.Sprintf("%g for %g", h.Capacity.CPUs, h.Used.CPUs), labelList(h.Labels),
+				})
+			}
+			return a.printList(cmd, hosts, []string{"name", "state", "address", "databases in", "databases", "memory", "disk", "cpus", "labels"}, rows)
+		},
+	}
+}
+
+func (a *app) newHostShow() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show HOST",
+		Short:   "Show a host",
+		Example: "  huker host show db3",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client(cmd)
+			if err != nil {
+				return err
+			}
+			h, err := c.Host(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.printHost(cmd, h)
+		},
+	}
+}
+
+func (a *app) printHost(cmd *cobra.Command, h client.Host) error {
+	return a.printOne(cmd, h, []pair{
+		{"name", h.Name}, {"state", hostState(h)}, {"since", h.Since}, {"address", h.Address}, {"databases in", h.Subnet},
+		{"databases", h.Instances}, {"memory", fmt.Sprintf("%d of %d MB taken", h.Used.RAM, h.Capacity.RAM)},
+		{"disk", fmt.Sprintf("%d of %d GB taken", h.Used.Disk, h.Capacity.Disk)},
+		{"cpus", fmt.Sprintf("%g, promised %g times over", h.Capacity.CPUs, h.Used.CPUs/max(h.Capacity.CPUs, 1))},
+		{"labels", labelList(h.Labels)}, {"sysmgr", h.Version}, {"container runtime", h.Engine}, {"added", h.Created},
+	})
+}
+
+func (a *app) newHostAdd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "add HOST",
+		Short: "Let a host come: its sysmgr may connect from then on",
+		Long: `Let a host come. Give it an identity (huker pki issue host HOST …), copy that to it, and start huker-sysmgr there with --host HOST.
+It is in "huker host list" as expected, and up as soon as its sysmgr has come.`,
+		Example: "  huker host add db3",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client(cmd)
+			if err != nil {
+				return err
+			}
+			h, err := c.AddHost(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.printHost(cmd, h)
+		},
+	}
+}
+
+func (a *app) newHostAction(action, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use:     action + " HOST",
+		Short:   short,
+		Long:    long,
+		Example: "  huker host " + action + " db3",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client(cmd)
+			if err != nil {
+				return err
+			}
+			if err := c.ActOnHost(cmd.Context(), args[0], action); err != nil {
+				return err
+			}
+			h, err := c.Host(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.printHost(cmd, h)
+		},
+	}
+}

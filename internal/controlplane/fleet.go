@@ -1,0 +1,117 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/huker/huker/internal/coord/etcd"
+	"github.com/huker/huker/internal/engines"
+)
+
+// Files of an identity: the certificate that a process shows to the engines and to other processes. `huker pki issue` writes them.
+const (
+	IdentityCA   = "ca.pem" // of the whole deployment
+	IdentityCert = "cert.pem"
+	IdentityKey  = "key.pem"
+)
+
+// ControlPrincipal is who huker-api and huker-nodekeeper come as: they may do everything.
+const ControlPrincipal = etcd.RootPrincipal
+
+// Fleet is what every process of a fleet must be told.
+type Fleet struct {
+	Name         string // of the deployment
+	Coordination string // as internal/engines takes it
+	Bus          string
+	Management   string // RabbitMQ's, for nodekeeper
+	Identity     string // directory with ca.pem, cert.pem and key.pem
+	HealthListen string // host:port of /healthz and /readyz; empty: none
+	Version      string
+	Log          *slog.Logger
+}
+
+func (f *Fleet) check() error {
+	if f.Name == "" {
+		f.Name = DefaultName
+	}
+	var errs []error
+	if !nameForm.MatchString(f.Name) {
+		errs = append(errs, fmt.Errorf("name %q: lower-case letters, digits and '-', a letter first, at most 32", f.Name))
+	}
+	if f.Identity == "" {
+		errs = append(errs, errors.New("identity must be given: the directory made by `huker pki issue`"))
+	}
+	errs = append(errs, engines.Config{Coordination: f.Coordination, Bus: f.Bus}.Check())
+	return errors.Join(errs...)
+}
+
+func readIdentity(dir string) (engines.Credentials, error) {
+	var c engines.Credentials
+	var errs []error
+	for name, to := range map[string]*[]byte{IdentityCA: &c.CA, IdentityCert: &c.Cert, IdentityKey: &c.Key} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		errs = append(errs, err)
+		*to = data
+	}
+	if err := errors.Join(errs...); err != nil {
+		return c, fmt.Errorf("reading this process's identity: %w", err)
+	}
+	return c, nil
+}
+
+// open connects to the engines.
+func (f *Fleet) open(ctx context.Context) (*engines.Engines, engines.Credentials, error) {
+	credentials, err := readIdentity(f.Identity)
+	if err != nil {
+		return nil, credentials, err
+	}
+	e, err := engines.Open(ctx, engines.Config{Coordination: f.Coordination, Bus: f.Bus, Management: f.Management, Credentials: credentials}, f.Log)
+	return e, credentials, err
+}
+
+// serverTLS shows the certificate to clients, and asks for theirs where want says so.
+func serverTLS(c engines.Credentials, want tls.ClientAuthType) (*tls.Config, error) {
+	pair, err := tls.X509KeyPair(c.Cert, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("reading this process's certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(c.CA) {
+		return nil, errors.New("reading the deployment's authority: no certificate in it")
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: want, MinVersion: tls.VersionTLS12}, nil
+}
+
+// group runs parts until ctx ends or one of them fails; then all end, and that one's error is the answer.
+func group(ctx context.Context, parts map[string]func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for name, run := range parts {
+		wg.Go(func() {
+			err := run(ctx)
+			if ctx.Err() == nil {
+				cancel(fmt.Errorf("%s ended: %w", name, errors.Join(err, errors.New("it should not"))))
+			}
+		})
+	}
+	wg.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// serveHealth is a part that answers health requests, if the process is to.
+func (f *Fleet) serveHealth(parts map[string]func(context.Context) error, h *health) {
+	if f.HealthListen != "" {
+		parts["health"] = newServer(f.HealthListen, nil, h.handler()).Run
+	}
+}

@@ -1,0 +1,89 @@
+package controlplane
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/huker/huker/internal/bus"
+	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/protocol"
+)
+
+// healthDeadline bounds one look at all that a process needs.
+const healthDeadline = 5 * time.Second
+
+// check says whether something answers.
+type check func(ctx context.Context) error
+
+// health answers /healthz and /readyz: the process lives; and all that it needs answers too. Both give 200 or 503, and say what is how.
+type health struct {
+	own   map[string]check // what lives in this process: without it a restart may help
+	needs map[string]check // what it needs of others: a restart does not help
+	log   *slog.Logger
+}
+
+func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), healthDeadline)
+	defer cancel()
+	checks := maps.Clone(h.own)
+	if checks == nil {
+		checks = map[string]check{}
+	}
+	if r.URL.Path == "/readyz" {
+		maps.Copy(checks, h.needs)
+	}
+	state, code := map[string]string{"process": "ok"}, http.StatusOK
+	for _, name := range slices.Sorted(maps.Keys(checks)) {
+		state[name] = "ok"
+		if err := checks[name](ctx); err != nil {
+			state[name], code = "does not answer", http.StatusServiceUnavailable
+			h.log.Warn("unhealthy", "op", "health", "part", name, "error", err)
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(state)
+}
+
+// handler serves nothing else.
+func (h *health) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz", h)
+	mux.Handle("GET /readyz", h)
+	return mux
+}
+
+// reads checks that coordination answers, by a key that a principal may read.
+func reads(s coord.Store, key string) check {
+	return func(ctx context.Context) error {
+		_, err := s.Get(ctx, key)
+		if errors.Is(err, coord.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+}
+
+// pinger is what a bus may offer beyond its interface.
+type pinger interface {
+	Ping(ctx context.Context) error
+}
+
+// carries checks that the bus answers. One that lives on coordination is well when that is.
+func carries(b bus.Bus) check {
+	return func(ctx context.Context) error {
+		if p, ok := b.(pinger); ok {
+			return p.Ping(ctx)
+		}
+		return nil
+	}
+}
+
+// healthKey is read by those who may read everything.
+const healthKey = protocol.HostsKey

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -164,4 +166,54 @@ func TestReach(t *testing.T) {
 		require.NoError(t, f.Remove(t.Context()))
 		require.Equal(t, "dropped", s.from(t, "default", db))
 	})
+}
+
+// What a database may begin: nothing off its bridge but what it was let out to, whether that is an address of its own or a published port.
+func TestEgress(t *testing.T) {
+	testenv.RequireRoot(t)
+	testenv.RequireBinary(t, "iptables")
+	s := newStreet(t)
+	f, err := network.NewFirewall(s.prefix+"fw", docker.BridgeName(s.prefix+"home"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Remove(context.Background())) })
+	other := s.address(t, "other")
+	home := strings.TrimSuffix(s.db, s.db[strings.LastIndexByte(s.db, '.'):]) + ".1"
+	published := publish(t, home, other)
+
+	require.NoError(t, f.Set(t.Context(), nil))
+	require.Equal(t, "dropped", s.from(t, "db", other+":3306"))
+	require.Equal(t, "dropped", s.from(t, "db", published))
+
+	host, port, err := net.SplitHostPort(published)
+	require.NoError(t, err)
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	require.NoError(t, f.SetEgress([]network.Egress{{To: host, Port: number}}))
+	require.NoError(t, f.Set(t.Context(), nil))
+	require.Equal(t, "open", s.from(t, "db", published))
+	require.Equal(t, "dropped", s.from(t, "db", other+":3306"), "only by the way it was let out")
+
+	require.NoError(t, f.SetEgress([]network.Egress{{To: other + "/24", Port: 3306}}))
+	require.NoError(t, f.Set(t.Context(), nil))
+	require.Equal(t, "open", s.from(t, "db", other+":3306"))
+	require.Equal(t, "dropped", s.from(t, "db", published))
+	require.ErrorIs(t, f.SetEgress([]network.Egress{{To: "nowhere", Port: 1}}), network.ErrInvalid)
+}
+
+// publish sends what comes to a port of an address of this host on to a container, as Docker does for published ports.
+func publish(t *testing.T, address, container string) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", address+":0") // nobody else takes it meanwhile
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	rule := []string{"-t", "nat", "-A", "PREROUTING", "-d", address + "/32", "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination", container + ":3306"}
+	iptables(t, rule...)
+	t.Cleanup(func() {
+		rule[2] = "-D"
+		out, err := exec.CommandContext(context.Background(), "iptables", rule...).CombinedOutput()
+		require.NoError(t, err, string(out))
+	})
+	return l.Addr().String()
 }

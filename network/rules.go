@@ -70,7 +70,8 @@ func Render(chain, bridge string, access []Access, egress []Egress) (string, err
 		if err != nil {
 			return "", err
 		}
-		rule("-i %s -d %s -p tcp -m tcp --dport %d -j ACCEPT", bridge, to, e.Port)
+		// By where the connection was meant to go: it may be a published port of a container on this host.
+		rule("-i %s -p tcp -m conntrack --ctorigdst %s --ctorigdstport %d -j ACCEPT", bridge, to, e.Port)
 	}
 	// What a database begins goes to other databases and to the host, which is not forwarded; nothing
 	// else.

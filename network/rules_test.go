@@ -27,8 +27,8 @@ func TestRender(t *testing.T) {
 -A HUKER-X -s 172.16.0.0/12 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 192.168.0.0/16 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -o hk-1 -j DROP
--A HUKER-X -i hk-1 -d 192.0.2.7/32 -p tcp -m tcp --dport 5671 -j ACCEPT
--A HUKER-X -i hk-1 -d 10.88.3.0/24 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -i hk-1 -p tcp -m conntrack --ctorigdst 192.0.2.7/32 --ctorigdstport 5671 -j ACCEPT
+-A HUKER-X -i hk-1 -p tcp -m conntrack --ctorigdst 10.88.3.0/24 --ctorigdstport 3306 -j ACCEPT
 -A HUKER-X -i hk-1 -j DROP
 `, got)
 }

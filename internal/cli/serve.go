@@ -113,7 +113,7 @@ Every flag can be given in the environment: HUKER_DATA_DIR for --data-dir.`,
 				return append(built, given...), err
 			}
 			if faultPoint != "" {
-				ctx = fault.With(ctx, fault.Kill(fault.Point(faultPoint)))
+				ctx = fault.With(ctx, fault.Parse(faultPoint))
 			}
 			return controlplane.Run(ctx, c)
 		},

@@ -5,6 +5,7 @@ package fault
 
 import (
 	"context"
+	"strings"
 	"syscall"
 )
 
@@ -36,4 +37,23 @@ func (k killer) Strike(p Point) {
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 		select {} // until the signal arrives
 	}
+}
+
+// Stop gives a striker that suspends the process at p, as a long pause of its machine would: it goes on when it is sent SIGCONT.
+func Stop(p Point) Striker { return stopper(p) }
+
+type stopper Point
+
+func (s stopper) Strike(p Point) {
+	if p == Point(s) {
+		_ = syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+	}
+}
+
+// Parse reads what tests hand to a program: the name of a point to die at, or "stop:" and the name of one to be suspended at.
+func Parse(text string) Striker {
+	if p, ok := strings.CutPrefix(text, "stop:"); ok {
+		return Stop(Point(p))
+	}
+	return Kill(Point(text))
 }

@@ -193,20 +193,8 @@ func (k *Keeper) resync(ctx context.Context) error {
 	tick := time.NewTicker(k.cfg.Resync)
 	defer tick.Stop()
 	for {
-		var ids []string
-		err := k.e.Store.View(ctx, func(tx metastore.Tx) error {
-			ids = ids[:0]
-			all, err := tx.Instances().List(ctx, metastore.InstanceFilter{})
-			for i := range all {
-				ids = append(ids, all[i].ID)
-			}
-			return err
-		})
-		if err != nil && ctx.Err() == nil {
-			k.log.Error("listing the instances", "op", "resync", "error", err)
-		}
-		for _, id := range ids {
-			k.queue.add(id)
+		if err := k.resyncAll(ctx); err != nil && ctx.Err() == nil {
+			k.log.Error("looking at all instances", "op", "resync", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -214,6 +202,27 @@ func (k *Keeper) resync(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// resyncAll reads everything at once and puts into the queue only what there is something to do about: with thousands of instances, almost all of which are
+// as they should be, reading each by itself would be most of what nodekeeper does.
+func (k *Keeper) resyncAll(ctx context.Context) error {
+	began := time.Now()
+	observations, err := k.observeAll(ctx)
+	if err != nil {
+		return err
+	}
+	queued := 0
+	for i := range observations {
+		o := &observations[i]
+		k.view.fill(o)
+		if decide(*o).Kind != StepNone {
+			k.queue.add(o.Instance.ID)
+			queued++
+		}
+	}
+	k.log.Debug("looked at all instances", "op", "resync", "instances", len(observations), "queued", queued, "seconds", time.Since(began).Seconds())
+	return nil
 }
 
 // work takes instances off the queue.

@@ -17,12 +17,18 @@ func (k *Keeper) observe(ctx context.Context, id string) (Observation, error) {
 		if o.Instance, err = tx.Instances().Get(ctx, id); err != nil {
 			return err
 		}
-		o.Flavor, err = flavorOf(ctx, tx, o.Instance.FlavorID)
+		c, err := readCatalogue(ctx, tx)
 		if err != nil {
 			return err
 		}
-		o.Version, err = versionOf(ctx, tx, o.Instance.DatastoreVersionID)
-		return err
+		var ok bool
+		if o.Flavor, ok = c.flavors[o.Instance.FlavorID]; !ok {
+			return fmt.Errorf("flavor %s is gone from the catalogue", o.Instance.FlavorID)
+		}
+		if o.Version, ok = c.versions[o.Instance.DatastoreVersionID]; !ok {
+			return fmt.Errorf("datastore version %s is gone from the catalogue", o.Instance.DatastoreVersionID)
+		}
+		return nil
 	})
 	if err != nil {
 		return o, fmt.Errorf("reading the instance: %w", err)
@@ -31,30 +37,53 @@ func (k *Keeper) observe(ctx context.Context, id string) (Observation, error) {
 	return o, nil
 }
 
-func flavorOf(ctx context.Context, tx metastore.Tx, id string) (model.Flavor, error) {
-	all, err := tx.Catalogue().Flavors(ctx)
-	if err != nil {
-		return model.Flavor{}, err
-	}
-	for _, f := range all {
-		if f.ID == id {
-			return f, nil
+// observeAll reads all that was asked for. An instance whose flavor or version is gone is left to observe, which says so.
+func (k *Keeper) observeAll(ctx context.Context) ([]Observation, error) {
+	var all []model.Instance
+	var c catalogue
+	err := k.e.Store.View(ctx, func(tx metastore.Tx) (err error) {
+		if c, err = readCatalogue(ctx, tx); err != nil {
+			return err
 		}
+		all, err = tx.Instances().List(ctx, metastore.InstanceFilter{})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading all instances: %w", err)
 	}
-	return model.Flavor{}, fmt.Errorf("flavor %s is gone from the catalogue", id)
+	observations := make([]Observation, 0, len(all))
+	for i := range all {
+		f, known := c.flavors[all[i].FlavorID]
+		v, offered := c.versions[all[i].DatastoreVersionID]
+		if !known || !offered {
+			k.queue.add(all[i].ID)
+			continue
+		}
+		observations = append(observations, Observation{Instance: all[i], Flavor: f, Version: v, Now: k.now()})
+	}
+	return observations, nil
 }
 
-func versionOf(ctx context.Context, tx metastore.Tx, id string) (model.DatastoreVersion, error) {
-	all, err := tx.Catalogue().Versions(ctx)
+// catalogue is flavors and datastore versions by id.
+type catalogue struct {
+	flavors  map[string]model.Flavor
+	versions map[string]model.DatastoreVersion
+}
+
+func readCatalogue(ctx context.Context, tx metastore.Tx) (catalogue, error) {
+	c := catalogue{flavors: map[string]model.Flavor{}, versions: map[string]model.DatastoreVersion{}}
+	flavors, err := tx.Catalogue().Flavors(ctx)
 	if err != nil {
-		return model.DatastoreVersion{}, err
+		return c, err
 	}
-	for _, v := range all {
-		if v.ID == id {
-			return v, nil
-		}
+	for _, f := range flavors {
+		c.flavors[f.ID] = f
 	}
-	return model.DatastoreVersion{}, fmt.Errorf("datastore version %s is gone from the catalogue", id)
+	versions, err := tx.Catalogue().Versions(ctx)
+	for _, v := range versions {
+		c.versions[v.ID] = v
+	}
+	return c, err
 }
 
 // change edits an instance's row. edit sees the newest row; it must change only the seen half.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/protocol"
-	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 )
 
@@ -51,7 +51,7 @@ func explain(err error) error {
 		return nil
 	case errors.Is(err, runtime.ErrNoImage):
 		return coded(protocol.CodeNoImage, "the image of this datastore version is not on the host (huker image build): %w", err)
-	case errors.Is(err, runtime.ErrNoSpace):
+	case errors.Is(err, runtime.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return coded(protocol.CodeNoSpace, "the host's disk is full: %w", err)
 	case errors.Is(err, runtime.ErrUnavailable):
 		return coded(protocol.CodeUnavailable, "the host's container runtime does not answer: %w", err)
@@ -64,13 +64,20 @@ func (h *Host) ensure(ctx context.Context, r protocol.EnsureRequest) (protocol.E
 	if !instanceID.MatchString(r.Instance) {
 		return protocol.EnsureReply{}, coded(protocol.CodeInvalid, "instance id %q is not a UUID", r.Instance)
 	}
-	defer h.locks.lock(r.Instance)()
+	if err := checkFiles(r.Files); err != nil {
+		return protocol.EnsureReply{}, err
+	}
+	unlock, err := h.locks.lock(ctx, r.Instance)
+	if err != nil {
+		return protocol.EnsureReply{}, err
+	}
+	defer unlock()
 	if h.isRemoved(r.Instance) {
 		return protocol.EnsureReply{}, coded(protocol.CodeRemoved, "instance %s was removed from this host", r.Instance)
 	}
 	last, known, err := h.recall(r.Instance)
-	if err != nil {
-		return protocol.EnsureReply{}, err
+	if err != nil { // what is asked for now takes the place of what is lost
+		h.log.Error("recalling an instance", "op", "ensure", "instance", r.Instance, "error", err)
 	}
 	if known && last.Generation > r.Generation {
 		return protocol.EnsureReply{}, coded(protocol.CodeStale, "generation %d of instance %s is in effect already", last.Generation, r.Instance)
@@ -78,11 +85,13 @@ func (h *Host) ensure(ctx context.Context, r protocol.EnsureRequest) (protocol.E
 	r.Guest.Agent = h.cfg.Agent
 	if err := h.bring(ctx, r, true); err != nil {
 		err = explain(err)
-		h.publish(ctx, h.status(ctx, r.Instance, err))
+		h.failed(ctx, r, err)
 		return protocol.EnsureReply{}, err
 	}
-	s := h.status(ctx, r.Instance, nil)
-	h.publish(ctx, s)
+	s, err := h.settled(ctx, r)
+	if err != nil {
+		return protocol.EnsureReply{}, err
+	}
 	h.log.Info("instance ensured", "op", "ensure", "instance", r.Instance, "generation", r.Generation)
 	return protocol.EnsureReply{Container: s}, nil
 }
@@ -97,9 +106,10 @@ func (h *Host) bring(ctx context.Context, r protocol.EnsureRequest, fresh bool) 
 		if err := h.remember(r); err != nil {
 			return err
 		}
+		h.ask(r.Instance, accessOf(r))
 		fault.Pass(ctx, PointFiles)
 	}
-	if err := h.allow(ctx, r.Instance, &network.Access{Address: r.Address, Public: r.Access.IsPublic, AllowedCIDRs: r.Access.AllowedCIDRs}); err != nil {
+	if err := h.setFirewall(ctx); err != nil {
 		return fmt.Errorf("setting the firewall: %w", err)
 	}
 	name := h.containerName(r.Instance)
@@ -163,9 +173,13 @@ func (h *Host) remove(ctx context.Context, r protocol.RemoveRequest) error {
 	if !instanceID.MatchString(r.Instance) {
 		return coded(protocol.CodeInvalid, "instance id %q is not a UUID", r.Instance)
 	}
-	defer h.locks.lock(r.Instance)()
-	if err := h.markRemoved(r.Instance); err != nil {
+	unlock, err := h.locks.lock(ctx, r.Instance)
+	if err != nil {
 		return err
+	}
+	defer unlock()
+	if err := h.markRemoved(r.Instance); err != nil {
+		return explain(err)
 	}
 	fault.Pass(ctx, PointMarked)
 	name := h.containerName(r.Instance)
@@ -178,7 +192,8 @@ func (h *Host) remove(ctx context.Context, r protocol.RemoveRequest) error {
 		return explain(fmt.Errorf("removing the container: %w", err))
 	}
 	fault.Pass(ctx, PointStopped)
-	if err := h.allow(ctx, r.Instance, nil); err != nil {
+	h.disallow(r.Instance)
+	if err := h.setFirewall(ctx); err != nil {
 		return fmt.Errorf("taking back the firewall's rules: %w", err)
 	}
 	if r.Purge {
@@ -192,7 +207,9 @@ func (h *Host) remove(ctx context.Context, r protocol.RemoveRequest) error {
 			return fmt.Errorf("removing the guest's files: %w", err)
 		}
 	}
-	h.forget(ctx, r.Instance)
+	if err := h.forget(ctx, r.Instance); err != nil {
+		return err
+	}
 	h.log.Info("instance removed", "op", "remove", "instance", r.Instance, "purge", r.Purge)
 	return nil
 }
@@ -210,24 +227,4 @@ func (h *Host) sweep(now time.Time) {
 		}
 		_ = os.RemoveAll(h.guestDir(id))
 	}
-}
-
-// allow changes the firewall for one instance; nil takes its rules away.
-func (h *Host) allow(ctx context.Context, instance string, a *network.Access) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	next := make(map[string]network.Access, len(h.access)+1)
-	for id, access := range h.access {
-		next[id] = access
-	}
-	if a == nil {
-		delete(next, instance)
-	} else {
-		next[instance] = *a
-	}
-	if err := h.firewall.Set(ctx, accessList(next)); err != nil {
-		return err
-	}
-	h.access = next
-	return nil
 }

@@ -22,9 +22,37 @@ const (
 
 func userOf(uid, gid int) string { return strconv.Itoa(uid) + ":" + strconv.Itoa(gid) }
 
+// checkFiles refuses names by which a file would end up elsewhere.
+func checkFiles(files map[string][]byte) error {
+	for name := range files {
+		if name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+			return coded(protocol.CodeInvalid, "file name %q is not a plain name", name)
+		}
+	}
+	return nil
+}
+
+// makeGuestDir makes an instance's folder, and has it be there after a power failure.
+func (h *Host) makeGuestDir(instance string) error {
+	err := os.Mkdir(h.guestDir(instance), 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncDir(h.cfg.GuestsDir)
+	}
+	if err != nil {
+		return fmt.Errorf("making the instance's folder: %w", err)
+	}
+	return nil
+}
+
 // writeGuest puts the guest's files in place, each whole or not at all. The folder itself is never replaced: the
 // container has it mounted.
 func (h *Host) writeGuest(r protocol.EnsureRequest) error {
+	if err := h.makeGuestDir(r.Instance); err != nil {
+		return err
+	}
 	etc := filepath.Join(h.guestDir(r.Instance), etcDir)
 	if err := os.MkdirAll(etc, 0o700); err != nil {
 		return fmt.Errorf("making the guest's folder: %w", err)
@@ -33,9 +61,6 @@ func (h *Host) writeGuest(r protocol.EnsureRequest) error {
 		return fmt.Errorf("giving the guest its folder: %w", err)
 	}
 	for name, data := range r.Files {
-		if name != filepath.Base(name) || strings.HasPrefix(name, ".") {
-			return fmt.Errorf("file name %q is not a plain name", name)
-		}
 		if err := h.writeFile(filepath.Join(etc, name), data, true); err != nil {
 			return err
 		}
@@ -97,7 +122,7 @@ func (h *Host) isRemoved(instance string) bool {
 }
 
 func (h *Host) markRemoved(instance string) error {
-	if err := os.MkdirAll(h.guestDir(instance), 0o700); err != nil {
+	if err := h.makeGuestDir(instance); err != nil {
 		return fmt.Errorf("marking the removal: %w", err)
 	}
 	return h.writeFile(filepath.Join(h.guestDir(instance), removedMark), nil, false)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/huker/huker/internal/bus"
@@ -84,10 +85,18 @@ type Host struct {
 	place   place
 	trouble string
 
+	work  sync.WaitGroup // what runs beside the parts of Run
+	slots chan struct{}  // bounds how many instances a resync works on at once
+	due   chan string    // instances whose pause is over
+
+	wall sync.Mutex // one change of the firewall after the other
+
 	mu        sync.Mutex
 	published map[string]string // instance -> what its key in coordination was last set to
+	effect    map[string]int64  // instance -> the newest generation that is known to be in effect
 	restarts  map[string]*backoff
-	access    map[string]network.Access
+	asked     map[string]network.Access // who may reach each instance, as last asked for; nil: not read yet
+	admitted  map[string]network.Access // as the firewall was last told
 }
 
 // Capacity is what the host has to give.
@@ -114,8 +123,9 @@ func New(cfg Config, e Engine, f Firewall, s coord.Store, b bus.Bus, c Capacity,
 	}
 	return &Host{
 		cfg: cfg, engine: e, firewall: f, store: s, bus: b, capacity: c, log: log.With("host", cfg.Host),
-		locks: locks{m: map[string]*sync.Mutex{}}, published: map[string]string{}, restarts: map[string]*backoff{},
-		access: map[string]network.Access{}, changed: make(chan struct{}, 1), since: time.Now().UTC(),
+		locks: locks{m: map[string]*turn{}}, changed: make(chan struct{}, 1), since: time.Now().UTC(),
+		slots: make(chan struct{}, serveConcurrency), due: make(chan string),
+		published: map[string]string{}, effect: map[string]int64{}, restarts: map[string]*backoff{},
 	}, nil
 }
 
@@ -143,26 +153,43 @@ func (h *Host) Run(ctx context.Context) error {
 	part("serving", h.serve)
 	part("announcing", h.announce)
 	wg.Wait()
+	h.work.Wait()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil
 }
 
-// locks gives one mutex an instance, so that steps on the same one never overlap.
+// locks has steps on the same instance never overlap.
 type locks struct {
 	mu sync.Mutex
-	m  map[string]*sync.Mutex
+	m  map[string]*turn
 }
 
-func (l *locks) lock(key string) (unlock func()) {
+// turn is one instance's lock.
+type turn struct {
+	held   chan struct{} // of capacity 1: full while it is held
+	queued atomic.Bool   // a keep waits for it
+}
+
+func (l *locks) of(instance string) *turn {
 	l.mu.Lock()
-	m := l.m[key]
-	if m == nil {
-		m = &sync.Mutex{}
-		l.m[key] = m
+	defer l.mu.Unlock()
+	t := l.m[instance]
+	if t == nil {
+		t = &turn{held: make(chan struct{}, 1)}
+		l.m[instance] = t
 	}
-	l.mu.Unlock()
-	m.Lock()
-	return m.Unlock
+	return t
+}
+
+// lock waits until ctx ends, for a step may take long, and whoever asked for the next one may be gone by then.
+func (l *locks) lock(ctx context.Context, instance string) (unlock func(), err error) {
+	t := l.of(instance)
+	select {
+	case t.held <- struct{}{}:
+		return func() { <-t.held }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for another step on instance %s: %w", instance, ctx.Err())
+	}
 }

@@ -4,42 +4,73 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
+	"fmt"
 	"time"
 
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/protocol"
-	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 )
 
-func accessList(m map[string]network.Access) []network.Access {
-	list := make([]network.Access, 0, len(m))
-	for _, a := range m {
-		list = append(list, a)
+// settled publishes the status of an instance that is as asked for.
+func (h *Host) settled(ctx context.Context, r protocol.EnsureRequest) (protocol.ContainerStatus, error) {
+	h.mu.Lock()
+	h.backoffOf(r.Instance).trouble = nil
+	h.effect[r.Instance] = r.Generation
+	h.mu.Unlock()
+	s, err := h.status(ctx, r, nil)
+	if err == nil {
+		h.publish(ctx, s)
 	}
-	slices.SortFunc(list, func(a, b network.Access) int { return strings.Compare(a.Address, b.Address) })
-	return list
+	return s, err
 }
 
-// status is what nodekeeper is to know of an instance's container; trouble is why the last attempt failed.
-func (h *Host) status(ctx context.Context, instance string, trouble error) protocol.ContainerStatus {
-	s := protocol.ContainerStatus{Instance: instance, Phase: protocol.PhaseAbsent}
-	if r, ok, err := h.recall(instance); err == nil && ok {
-		s.Generation = r.Generation
+// failed publishes why an instance is not as asked for. That the engine does not answer says nothing about the instance, and an image
+// that is on its way is no fault: its user would be told that the instance is in ERROR.
+func (h *Host) failed(ctx context.Context, r protocol.EnsureRequest, trouble error) {
+	if errors.Is(trouble, runtime.ErrUnavailable) {
+		return
 	}
-	state, err := h.engine.Inspect(ctx, h.containerName(instance))
+	var c *codedError
+	if errors.As(trouble, &c) && c.code == protocol.CodeFetching {
+		trouble = nil
+	}
+	h.mu.Lock()
+	h.backoffOf(r.Instance).trouble = trouble
+	h.mu.Unlock()
+	h.tell(ctx, r, trouble)
+}
+
+func (h *Host) tell(ctx context.Context, r protocol.EnsureRequest, trouble error) {
+	if s, err := h.status(ctx, r, trouble); err == nil {
+		h.publish(ctx, s)
+	}
+}
+
+// status is what nodekeeper is to know of an instance's container; trouble is why the last attempt failed. An error means that the
+// engine does not tell, so that there is nothing to be said: the database may well be running.
+func (h *Host) status(ctx context.Context, r protocol.EnsureRequest, trouble error) (protocol.ContainerStatus, error) {
+	s := protocol.ContainerStatus{Instance: r.Instance, Phase: protocol.PhaseAbsent, Generation: r.Generation}
+	state, err := h.engine.Inspect(ctx, h.containerName(r.Instance))
 	switch {
 	case err == nil:
 		s = statusOf(state, s)
-	case !errors.Is(err, runtime.ErrNotFound):
+	case errors.Is(err, runtime.ErrNotFound):
+	case errors.Is(err, runtime.ErrUnavailable) || ctx.Err() != nil:
+		return s, explain(err)
+	default:
 		s.Error = explain(err).Error()
 	}
-	if trouble != nil {
-		s.Error = trouble.Error()
+	if trouble == nil {
+		return s, nil
 	}
-	return s
+	s.Error = trouble.Error()
+	if state.Phase == runtime.PhaseRunning { // it runs as it was before
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		s.Generation = h.effect[r.Instance]
+	}
+	return s, nil
 }
 
 func statusOf(state runtime.State, s protocol.ContainerStatus) protocol.ContainerStatus {
@@ -76,15 +107,20 @@ func (h *Host) publish(ctx context.Context, s protocol.ContainerStatus) {
 	h.mu.Unlock()
 }
 
-// forget takes an instance's status out of coordination.
-func (h *Host) forget(ctx context.Context, instance string) {
+// forget takes an instance's status out of coordination. A removal is not done before: nobody would take it out later.
+func (h *Host) forget(ctx context.Context, instance string) error {
 	if err := h.store.Apply(ctx, coord.Delete(protocol.HostContainerKey(h.cfg.Host, instance), 0)); err != nil {
-		h.log.Warn("taking back a container's status", "op", "forget", "instance", instance, "error", err)
+		return fmt.Errorf("taking back the container's status: %w", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if b := h.restarts[instance]; b != nil && b.timer != nil {
+		b.timer.Stop()
+	}
 	delete(h.published, instance)
+	delete(h.effect, instance)
 	delete(h.restarts, instance)
+	return nil
 }
 
 // inventory lists everything of this deployment on the host, asked for or not.

@@ -14,7 +14,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
-BINARIES := huker huker-guestagent huker-supervisor
+BINARIES := huker huker-api huker-nodekeeper huker-sysmgr huker-guestagent huker-supervisor
 
 # Packages with a test of the whole, which run one after the other; all others run beside each other.
 WHOLE := $(GO) list ./... | { grep '/test/' || true; }

@@ -30,11 +30,13 @@ type Fleet struct {
 	Name         string // of the deployment
 	Coordination string // as internal/engines takes it
 	Bus          string
-	Management   string // RabbitMQ's, for nodekeeper
-	Identity     string // directory with ca.pem, cert.pem and key.pem
-	HealthListen string // host:port of /healthz and /readyz; empty: none
-	Version      string
-	Log          *slog.Logger
+	Management   string // RabbitMQ's, for nodekeeper: https://host:15671
+	// ManagementPasswordFile has the password of ControlPrincipal there.
+	ManagementPasswordFile string
+	Identity               string // directory with ca.pem, cert.pem and key.pem
+	HealthListen           string // host:port of /healthz and /readyz; empty: none
+	Version                string
+	Log                    *slog.Logger
 }
 
 func (f *Fleet) check() error {

@@ -1,0 +1,112 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/huker/huker/internal/identity"
+)
+
+// APIConfig of huker-api.
+type APIConfig struct {
+	Fleet
+	Metadata  Metadata
+	Listen    string
+	PublicURL string
+	Region    string
+
+	// TLSCert and TLSKey are what clients see, files; both empty: plain HTTP, for a proxy in front or loopback.
+	TLSCert, TLSKey string
+
+	AdminPasswordFile string // of the first administrator; empty: there is one already, or another identity service
+	Keystone          *identity.KeystoneConfig
+	StaticToken       string
+	NoAuth            bool
+}
+
+// RunAPI is huker-api: any number of copies, none of which keeps anything.
+func RunAPI(ctx context.Context, cfg APIConfig) (err error) {
+	if err := cfg.check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	front, err := tlsFiles(cfg.TLSCert, cfg.TLSKey)
+	if err != nil {
+		return err
+	}
+	starting, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	e, credentials, err := cfg.open(starting)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	store, err := cfg.Metadata.open(starting, credentials, cfg.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	accounts, err := identity.New(store, identity.Config{Log: cfg.Log.With("part", "identity")})
+	if err != nil {
+		return err
+	}
+	if err := seedAdmin(starting, accounts, cfg.AdminPasswordFile); err != nil {
+		return err
+	}
+	h := &health{log: cfg.Log, needs: map[string]check{"metadata": store.Ping, "coordination": reads(e.Coord, healthKey), "bus": carries(e.Bus)}}
+	server, err := newFront(frontConfig{
+		Name: cfg.Name, Listen: cfg.Listen, TLS: front, PublicURL: cfg.PublicURL, Region: cfg.Region, Keystone: cfg.Keystone,
+		StaticToken: cfg.StaticToken, NoAuth: cfg.NoAuth, Store: store, Bus: e.Bus, Identity: accounts, Health: h, Log: cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	parts := map[string]func(context.Context) error{
+		"api": server.Run, "identity": func(ctx context.Context) error { accounts.Run(ctx); return nil },
+	}
+	cfg.serveHealth(parts, h)
+	cfg.Log.Info("started", "op", "start", "api", cfg.Listen)
+	return group(ctx, parts)
+}
+
+func (c *APIConfig) check() error {
+	def := func(v *string, d string) {
+		if *v == "" {
+			*v = d
+		}
+	}
+	def(&c.Listen, DefaultListen)
+	def(&c.Region, DefaultRegion)
+	errs := []error{c.Fleet.check(), c.Metadata.check()}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		errs = append(errs, errors.New("tls-cert and tls-key go together"))
+	}
+	return errors.Join(errs...)
+}
+
+func tlsFiles(cert, key string) (*tls.Config, error) {
+	if cert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the API's certificate: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// seedAdmin makes the first administrator, with the password in a file.
+func seedAdmin(ctx context.Context, accounts *identity.Service, file string) error {
+	if file == "" {
+		return nil
+	}
+	password, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading the administrator's password: %w", err)
+	}
+	_, err = accounts.Seed(ctx, identity.Seed{Password: strings.TrimSpace(string(password))})
+	return err
+}

@@ -121,8 +121,11 @@ func chain(ctx context.Context) Finding {
 // backend: the host's iptables and the one in the control plane's container must speak of the same rules.
 func backend(ctx context.Context) Finding {
 	out, err := exec.CommandContext(ctx, "iptables", "--version").Output()
+	if err != nil {
+		return judge("iptables backend", false, "iptables does not run: "+err.Error(), "apt-get install --reinstall iptables")
+	}
 	text := strings.TrimSpace(string(out))
-	return judge("iptables backend", err == nil && strings.Contains(text, "nf_tables"), text,
+	return judge("iptables backend", strings.Contains(text, "nf_tables"), text,
 		"the control plane uses nf_tables: update-alternatives --set iptables /usr/sbin/iptables-nft, and restart Docker")
 }
 

@@ -53,8 +53,9 @@ func (b *Builder) Base(ctx context.Context, suite string, progress Progress) (st
 	if ctx.Err() != nil {
 		return "", pullErr
 	}
-	progress.say("no registry (%v): making the base image with debootstrap", pullErr)
-	if err := b.bootstrap(ctx, suite, ref, progress); err != nil {
+	b.detail.say("%v", pullErr)
+	progress.say("it cannot be pulled: making it with debootstrap, which takes half a minute")
+	if err := b.bootstrap(ctx, suite, ref); err != nil {
 		return "", fmt.Errorf("%w: %w (and the pull: %w)", ErrNoBase, err, pullErr)
 	}
 	return ref, nil
@@ -98,7 +99,7 @@ func (b *Builder) pull(ctx context.Context, ref string, progress Progress) error
 }
 
 // bootstrap makes a base image from packages.
-func (b *Builder) bootstrap(ctx context.Context, suite, ref string, progress Progress) error {
+func (b *Builder) bootstrap(ctx context.Context, suite, ref string) error {
 	if _, err := exec.LookPath("debootstrap"); err != nil {
 		return fmt.Errorf("debootstrap is not installed (apt-get install debootstrap): %w", err)
 	}
@@ -115,8 +116,7 @@ func (b *Builder) bootstrap(ctx context.Context, suite, ref string, progress Pro
 	if b.mirror != "" {
 		args = append(args, b.mirror)
 	}
-	progress.say("debootstrap %s", suite)
-	if err := command(ctx, progress, "debootstrap", args...); err != nil {
+	if err := command(ctx, b.detail, "debootstrap", args...); err != nil {
 		return err
 	}
 	for _, junk := range []string{"var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "var/log/*"} {
@@ -170,14 +170,14 @@ func (b *Builder) importTar(ctx context.Context, r io.Reader, ref string, change
 	return nil
 }
 
-// command runs a program and hands its lines to progress.
-func command(ctx context.Context, progress Progress, name string, args ...string) error {
+// command runs a program and hands its lines to line.
+func command(ctx context.Context, line Progress, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = 10 * time.Second
-	lines := &lineWriter{line: progress}
+	lines := &lineWriter{line: line}
 	cmd.Stdout, cmd.Stderr = lines, lines
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("running %s: %w; its last lines:\n%s", name, err, strings.Join(lines.tail, "\n"))
+		return fmt.Errorf("running %s: %w; its last lines:\n%s", name, err, &lines.tail)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func command(ctx context.Context, progress Progress, name string, args ...string
 type lineWriter struct {
 	line Progress
 	rest string
-	tail []string
+	tail tail
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
@@ -197,10 +197,8 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		w.rest = rest
-		w.line.say("%s", l)
-		if w.tail = append(w.tail, l); len(w.tail) > tailLines {
-			w.tail = w.tail[1:]
-		}
+		w.line.line(l)
+		w.tail.add(l)
 	}
 }
 

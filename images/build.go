@@ -36,6 +36,7 @@ type Builder struct {
 	docker client.APIClient
 	log    *slog.Logger
 	mirror string
+	detail Progress
 	now    func() time.Time
 }
 
@@ -44,6 +45,9 @@ type Option func(*Builder)
 
 // WithMirror has packages come from a Debian mirror; "" leaves it to debootstrap's default or what the base image is set to.
 func WithMirror(url string) Option { return func(b *Builder) { b.mirror = url } }
+
+// WithDetail has what the programs of a build print told as well, line by line. Of one that fails the last lines are in the error anyway.
+func WithDetail(detail Progress) Option { return func(b *Builder) { b.detail = detail } }
 
 // NewBuilder gives a Builder.
 func NewBuilder(docker client.APIClient, log *slog.Logger, options ...Option) *Builder {
@@ -73,17 +77,63 @@ func (b *Builder) Resolve(ctx context.Context, e Entry) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
+	var best Built
 	for _, s := range found {
-		if len(s.RepoTags) == 0 {
-			continue
-		}
 		facts, err := factsOf(s.Labels)
 		if err != nil {
 			return Built{}, fmt.Errorf("image %s: %w", s.ID, err)
 		}
-		return Built{Ref: s.RepoTags[0], ID: s.ID, Facts: facts, Size: s.Size, Reused: true}, nil
+		ref := refAmong(s.RepoTags, facts.ref())
+		if ref == facts.ref() || best.Ref == "" {
+			best = Built{Ref: ref, ID: s.ID, Facts: facts, Size: s.Size, Reused: true}
+		}
+		if ref == facts.ref() { // images that others derived from it have its labels, but not its name
+			break
+		}
 	}
-	return Built{}, fmt.Errorf("%w: %s", ErrNotBuilt, e)
+	if best.Ref == "" {
+		return Built{}, fmt.Errorf("%w: %s", ErrNotBuilt, e)
+	}
+	return best, nil
+}
+
+// noName is what engines before 23.0 list as the name of an image that lost its name.
+const noName = "<none>:<none>"
+
+// refAmong gives the name by which an image is to be used: its own if it has it, as instances were made by that, else any.
+func refAmong(names []string, own string) string {
+	other := ""
+	for _, n := range names {
+		switch {
+		case n == own:
+			return own
+		case n != noName && other == "":
+			other = n
+		}
+	}
+	return other
+}
+
+// rename gives the image of an entry its name back if it lost it: somebody removed it while containers of it were there, or pulled
+// another one over it. To build it anew would take minutes, and give another image than those containers have.
+func (b *Builder) rename(ctx context.Context, e Entry, progress Progress) error {
+	content, err := e.Content()
+	if err != nil {
+		return err
+	}
+	found, err := b.find(ctx, filters.Arg("label", LabelContent+"="+content))
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	facts, err := factsOf(found[0].Labels)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", found[0].ID, err)
+	}
+	progress.say("naming image %s again: %s", found[0].ID, facts.ref())
+	if err := b.docker.ImageTag(ctx, found[0].ID, facts.ref()); err != nil {
+		return fmt.Errorf("naming image %s: %w", found[0].ID, err)
+	}
+	return nil
 }
 
 // find lists images, newest first.
@@ -99,10 +149,16 @@ func (b *Builder) find(ctx context.Context, by ...filters.KeyValuePair) ([]image
 // Build makes the image of an entry, or finds it made.
 func (b *Builder) Build(ctx context.Context, e Entry, progress Progress) (Built, error) {
 	found, err := b.Resolve(ctx, e)
-	if err == nil || !errors.Is(err, ErrNotBuilt) {
-		return found, err
+	if errors.Is(err, ErrNotBuilt) {
+		if err := b.rename(ctx, e, progress); err != nil {
+			return Built{}, err
+		}
+		found, err = b.Resolve(ctx, e)
 	}
-	return b.Rebuild(ctx, e, progress)
+	if errors.Is(err, ErrNotBuilt) {
+		return b.Rebuild(ctx, e, progress)
+	}
+	return found, err
 }
 
 // Rebuild makes the image of an entry anew, with the packages of now, also when there is one.
@@ -123,7 +179,7 @@ func (b *Builder) Rebuild(ctx context.Context, e Entry, progress Progress) (Buil
 		return Built{}, fmt.Errorf("building %s: %w", e, err)
 	}
 	defer b.discard(ctx, id)
-	if err := b.run(ctx, id, progress.line); err != nil {
+	if err := b.run(ctx, id, b.steps(progress)); err != nil {
 		return Built{}, fmt.Errorf("building %s: %w", e, err)
 	}
 	built, err := b.publish(ctx, e, content, id, progress)
@@ -135,6 +191,17 @@ func (b *Builder) Rebuild(ctx context.Context, e Entry, progress Progress) (Buil
 }
 
 func (p Progress) line(s string) { p.say("%s", s) }
+
+// steps tells what a recipe says that it does, and leaves what its programs say to the detail.
+func (b *Builder) steps(progress Progress) Progress {
+	return func(line string) {
+		if step, ok := strings.CutPrefix(line, "## "); ok {
+			progress.line(step)
+			return
+		}
+		b.detail.line(line)
+	}
+}
 
 // source gives the container in which an entry is built: what it starts from, and the script.
 func (b *Builder) source(ctx context.Context, e Entry, progress Progress) (work, error) {
@@ -201,8 +268,8 @@ func (b *Builder) publish(ctx context.Context, e Entry, content, id string, prog
 			return Built{}, err
 		}
 	}
-	progress.say("## making the image")
-	ref := "huker/" + e.Engine + ":" + f.Version + "-" + content[:12]
+	progress.say("making the image")
+	ref := f.ref()
 	if err := b.flatten(ctx, id, &flat, ref, changesOf(f)); err != nil {
 		return Built{}, err
 	}

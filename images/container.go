@@ -90,36 +90,46 @@ func (b *Builder) run(ctx context.Context, id string, line func(string)) error {
 		return fmt.Errorf("following the container: %w", err)
 	}
 	defer func() { _ = logs.Close() }()
-	tail := readLines(logs, line)
+	said := readLines(logs, line)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("waiting for the container: %w", err)
 	case r := <-ended:
 		if r.StatusCode != 0 {
-			return fmt.Errorf("the script ended with status %d; its last lines:\n%s", r.StatusCode, strings.Join(tail, "\n"))
+			return fmt.Errorf("the script ended with status %d; its last lines:\n%s", r.StatusCode, said)
 		}
 	}
 	return nil
 }
 
+// tail keeps the last lines of what a program says.
+type tail struct{ lines []string }
+
+func (t *tail) add(line string) {
+	if t.lines = append(t.lines, line); len(t.lines) > tailLines {
+		t.lines = t.lines[1:]
+	}
+}
+
+// String gives them as they were printed.
+func (t *tail) String() string { return strings.Join(t.lines, "\n") }
+
 // readLines hands each line of a container's log to line and gives the last ones.
-func readLines(logs io.Reader, line func(string)) []string {
+func readLines(logs io.Reader, line func(string)) *tail {
 	r, w := io.Pipe()
 	go func() {
 		_, err := stdcopy.StdCopy(w, w, logs)
 		w.CloseWithError(err)
 	}()
-	var tail []string
+	said := &tail{}
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
 		line(sc.Text())
-		if tail = append(tail, sc.Text()); len(tail) > tailLines {
-			tail = tail[1:]
-		}
+		said.add(sc.Text())
 	}
 	_ = r.CloseWithError(io.ErrClosedPipe) // lets the copy end when a line was too long
-	return tail
+	return said
 }
 
 // readFiles gives the files below dir of a container, by their path below it, each of at most 32 MiB, for which want is true.

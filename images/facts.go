@@ -53,6 +53,11 @@ type Facts struct {
 	Content string   `json:"content"`
 }
 
+// ref is the name of the image that these are the facts of.
+func (f Facts) ref() string {
+	return "huker/" + f.Engine + ":" + f.Version + "-" + f.Content[:min(len(f.Content), 12)]
+}
+
 func (f Facts) labels() map[string]string {
 	return map[string]string{
 		LabelKind: KindDatabase, LabelContent: f.Content, LabelEngine: f.Engine, LabelSeries: f.Series, LabelVersion: f.Version,

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -14,7 +15,7 @@ type Listed struct {
 	Version string    `json:"version,omitempty"`
 	Ref     string    `json:"ref,omitempty"` // empty: not built
 	Size    int64     `json:"size"`          // bytes
-	Created time.Time `json:"created"`
+	Created time.Time `json:"created,omitzero"`
 	Current bool      `json:"current"` // it is what the entry says now
 }
 
@@ -35,14 +36,16 @@ func (b *Builder) List(ctx context.Context, c Catalogue) ([]Listed, error) {
 	var out []Listed
 	for _, s := range found {
 		l := Listed{Kind: s.Labels[LabelKind], Version: s.Labels[LabelVersion], Size: s.Size, Created: time.Unix(s.Created, 0).UTC(), Current: true}
-		if len(s.RepoTags) > 0 {
-			l.Ref = s.RepoTags[0]
-		} else {
-			l.Ref = s.ID
+		own := ""
+		if facts, err := factsOf(s.Labels); err == nil {
+			own = facts.ref()
 		}
+		named := refAmong(s.RepoTags, own)
+		l.Ref = cmp.Or(named, s.ID)
 		if l.Kind == KindDatabase {
 			l.Entry = s.Labels[LabelEngine] + ":" + s.Labels[LabelSeries]
 			_, l.Current = current[s.Labels[LabelContent]]
+			l.Current = l.Current && named != "" // one without a name cannot be used before it is built, which names it
 			if l.Current {
 				delete(current, s.Labels[LabelContent]) // an older one of the same content is not current
 			}

@@ -39,6 +39,7 @@ func (b *Builder) BuildService(ctx context.Context, dir, version string, progres
 	if err != nil {
 		return Built{}, fmt.Errorf("building the service's image: %w", err)
 	}
+	progress.say("making the image of the service")
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(packFiles(w, dir, serviceFiles())) }()
 	defer func() { _ = r.CloseWithError(errors.New("the build ended")) }()
@@ -50,8 +51,9 @@ func (b *Builder) BuildService(ctx context.Context, dir, version string, progres
 		return Built{}, fmt.Errorf("building the service's image: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if _, err := engineStream(res.Body, progress.line); err != nil {
-		return Built{}, fmt.Errorf("building the service's image: %w", err)
+	said := &tail{}
+	if _, err := engineStream(res.Body, func(line string) { said.add(line); b.detail.line(line) }); err != nil {
+		return Built{}, fmt.Errorf("building the service's image: %w; its last lines:\n%s", err, said)
 	}
 	got, err := b.docker.ImageInspect(ctx, ref)
 	if err != nil {

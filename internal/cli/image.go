@@ -39,7 +39,7 @@ type imageBuildFlags struct {
 	mirror, context string
 	refresh, all    bool
 	service         bool
-	quiet           bool
+	quiet, verbose  bool
 }
 
 func newImageBuildCommand() *cobra.Command {
@@ -65,7 +65,9 @@ func newImageBuildCommand() *cobra.Command {
 	fs.BoolVar(&f.all, "all", false, "every entry of versions.yaml")
 	fs.BoolVar(&f.service, "service", false, "make the image of Huker's own service instead")
 	fs.BoolVar(&f.quiet, "quiet", false, "say what was made, and not how")
+	fs.BoolVar(&f.verbose, "verbose", false, "print what the programs of a build print, too")
 	cmd.MarkFlagsMutuallyExclusive("all", "service")
+	cmd.MarkFlagsMutuallyExclusive("quiet", "verbose")
 	return cmd
 }
 
@@ -116,7 +118,7 @@ func completeEntries(*cobra.Command, []string, string) ([]string, cobra.ShellCom
 }
 
 // imageBuilder gives a Builder on this machine's engine. done ends its connections.
-func imageBuilder(mirror string) (b *images.Builder, done func(), err error) {
+func imageBuilder(mirror string, options ...images.Option) (b *images.Builder, done func(), err error) {
 	if mirror == "" {
 		if mirror, err = images.HostMirror(aptDir); err != nil {
 			return nil, nil, err
@@ -127,7 +129,7 @@ func imageBuilder(mirror string) (b *images.Builder, done func(), err error) {
 		return nil, nil, fmt.Errorf("setting up the Docker client: %w", err)
 	}
 	log := slog.New(slog.DiscardHandler) // progress says it all to a person
-	return images.NewBuilder(docker, log, images.WithMirror(mirror)), func() { _ = docker.Close() }, nil
+	return images.NewBuilder(docker, log, append(options, images.WithMirror(mirror))...), func() { _ = docker.Close() }, nil
 }
 
 func imageBuild(ctx context.Context, out, errOut io.Writer, args []string, f imageBuildFlags) error {
@@ -136,23 +138,26 @@ func imageBuild(ctx context.Context, out, errOut io.Writer, args []string, f ima
 		return err
 	}
 	if f.service && len(args) > 0 {
-		return errors.New("--service takes no names")
+		return usagef("--service takes no names")
 	}
 	entries, err := entriesOf(c, args, f.all)
 	if err != nil {
 		return err
 	}
-	b, done, err := imageBuilder(f.mirror)
+	began := time.Now()
+	say := func(line string) { fmt.Fprintf(errOut, "%6.1fs  %s\n", time.Since(began).Seconds(), line) }
+	var progress, detail images.Progress
+	if !f.quiet {
+		progress = say
+	}
+	if f.verbose {
+		detail = say
+	}
+	b, done, err := imageBuilder(f.mirror, images.WithDetail(detail))
 	if err != nil {
 		return err
 	}
 	defer done()
-	began := time.Now()
-	progress := func(line string) {
-		if !f.quiet {
-			fmt.Fprintf(errOut, "%6.1fs  %s\n", time.Since(began).Seconds(), line)
-		}
-	}
 	if f.service {
 		built, err := b.BuildService(ctx, f.context, serviceVersion, progress)
 		if err != nil {
@@ -323,7 +328,7 @@ func dash(s string) string {
 
 func checkOutput(output string) error {
 	if output != "table" && output != "json" {
-		return fmt.Errorf("--output is %q, neither table nor json", output)
+		return usagef("--output %q: want table or json", output)
 	}
 	return nil
 }

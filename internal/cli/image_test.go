@@ -31,8 +31,8 @@ func TestImageCommandRefuses(t *testing.T) {
 		{[]string{"build", "mysql:1.0"}, "known: mysql:9.7"},
 		{[]string{"build", "--service", "mysql"}, "takes no names"},
 		{[]string{"build", "--service", "--all"}, "none of the others can be"},
-		{[]string{"list", "--output", "xml"}, "neither table nor json"},
-		{[]string{"verify", "--output", "xml"}, "neither table nor json"},
+		{[]string{"list", "--output", "xml"}, "want table or json"},
+		{[]string{"verify", "--output", "xml"}, "want table or json"},
 		{[]string{"list", "extra"}, "unknown command"},
 		{[]string{"nonsense"}, "unknown command"},
 	} {

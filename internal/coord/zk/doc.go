@@ -1,0 +1,58 @@
+// Package zk is coord.Store on ZooKeeper (3.6 and later).
+//
+// It owns the connections, where keys lie in ZooKeeper's tree, sessions, watches, and the rights of principals. It must not know what
+// values mean.
+//
+// # Keys
+//
+// A key is a directory of its own, "/a/b" is <root>/keys/a/b, and exists when that holds two nodes: " value" and " made-<nonce>". No
+// part of a key can begin with a space, so nothing collides.
+//
+//   - A directory of its own lets a principal create and delete the very key that it was admitted to without rights on the directory
+//     above, which others share; and lets an ephemeral key have keys below it, which ZooKeeper's ephemeral nodes cannot.
+//   - The nonce is new with every creation, and every conditional change checks for the node that bears it. ZooKeeper's own
+//     condition is a version that begins at 0 again when a node is deleted and made again, so that a client which was paused between reading and
+//     writing could take a successor's node for its own.
+//   - Directories are containers: the servers remove them some time after the last node in them went, also when that was an ephemeral one.
+//     A directory whose maker died before it put something into it stays, unless the servers are told to remove those too (below).
+//
+// Revision is the zxid of the last change, Created that of the creation. Reading is preceded by sync, so it sees whatever was
+// answered before it began, on any server. A list is not of one moment: every entry is at least as new as the call.
+//
+// # Sessions
+//
+// A session is a ZooKeeper session on a connection of its own. All ephemeral keys in one change must be of one session, and the values of
+// one change must fit into the servers' jute.maxbuffer (1 MiB by default, all values and keys together): a larger one ends the
+// connection, which cannot be told from an outage.
+//
+// Who hears nothing from the leader for 0.65 of the time to live calls its session lost; session.go has the reckoning.
+//
+// # Rights
+//
+// Principals are the CommonNames of TLS certificates (scheme x509). Every node carries the control plane's right to everything and
+// those of the principals that were admitted at or above it; what is made below a directory inherits its rights. Without TLS
+// everybody may do everything, and NewGatekeeper's principals cannot be admitted.
+//
+// What ZooKeeper itself cannot keep from a principal:
+//
+//   - Up to 3.8 anybody may ask whether a node exists whose whole path he knows, and gets its times, size and session, not its value.
+//   - A session's password follows from its number, and numbers can be guessed: whoever may connect at all can end the
+//     sessions of others. That takes leases away early; it gives no rights, and Leadership.Guard still holds. Newer servers are no
+//     better. Only principals that are trusted so far should get a network path to ZooKeeper.
+//
+// # Servers
+//
+// What they need besides the usual:
+//
+//	serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
+//	secureClientPort=2281
+//	authProvider.x509=org.apache.zookeeper.server.auth.X509AuthenticationProvider
+//	ssl.keyStore.location=… ssl.trustStore.location=… (PEM will do; only this deployment's authority)
+//	tickTime=500                          for sessions of 1 s; a session lasts at least two ticks
+//	syncLimit=2
+//	maxSessionTimeout=60000               the default is twenty ticks
+//	-Dzookeeper.X509AuthenticationProvider.superUser=CN=root   or a guest could make nodes that the control plane cannot remove
+//	-Djute.maxbuffer=2097152              for two values of full size in one change
+//	-Dznode.container.maxNeverUsedIntervalMs=3600000
+//	setAcl / x509:CN=root:cdrwa           or anybody may make nodes beside Huker's
+package zk

@@ -297,7 +297,11 @@ func TestMigrationWaits(t *testing.T) {
 		done <- err
 	}
 	go opening(slow, first)
-	<-held
+	select {
+	case <-held:
+	case err := <-first:
+		t.Fatalf("it did not come to that: %v", err)
+	}
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	_, err := mysql.Open(short, config(s.Socket(), l))
@@ -306,6 +310,7 @@ func TestMigrationWaits(t *testing.T) {
 	select {
 	case err := <-second:
 		t.Errorf("did not wait for the other: %v", err)
+		second <- err
 	case <-time.After(500 * time.Millisecond):
 	}
 	close(release)

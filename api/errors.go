@@ -92,7 +92,11 @@ func asFault(err error, requestID string) *fault {
 	case errors.Is(err, identity.ErrForbidden):
 		return &fault{status: http.StatusForbidden, message: "You are not allowed to do this.", cause: err}
 	case errors.Is(err, identity.ErrUnavailable):
-		return &fault{status: http.StatusServiceUnavailable, message: "It cannot be found out now who you are; try again.", cause: err}
+		message := "It cannot be found out now who you are; try again."
+		if reason, ok := identity.Reason(err); ok { // which service it is that does not answer
+			message = reason
+		}
+		return &fault{status: http.StatusServiceUnavailable, message: message, cause: err}
 	case errors.As(err, &tooLong):
 		return &fault{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("The request's body is larger than %d bytes.", tooLong.Limit)}
 	case errors.Is(err, metastore.ErrClosed), errors.Is(err, metastore.ErrConflict):

@@ -65,7 +65,7 @@ func answer(err error) httpError {
 	case errors.Is(err, identity.ErrInvalid):
 		return httpError{http.StatusBadRequest, or("The request is invalid.")}
 	case errors.Is(err, identity.ErrUnavailable):
-		return httpError{http.StatusServiceUnavailable, "The identity service cannot answer now; try again."}
+		return httpError{http.StatusServiceUnavailable, or("The identity service cannot answer now; try again.")}
 	default:
 		return httpError{http.StatusInternalServerError, "An unexpected error prevented the server from fulfilling your request."}
 	}

@@ -35,11 +35,20 @@ func (f *credentialFlags) register(flags *pflag.FlagSet) {
 
 // localAdmin is the file that the control plane leaves for the CLI on its machine.
 type localAdmin struct {
+	Endpoint string         `json:"endpoint"`
+	Region   string         `json:"region"`
+	Username string         `json:"username"`
+	Password string         `json:"password"`
+	Project  string         `json:"project"`
+	Operator *localOperator `json:"operator"` // nil unless another Keystone has all accounts
+}
+
+// localOperator is how root on the control plane's machine gets in without an account of that Keystone.
+type localOperator struct {
 	Endpoint string `json:"endpoint"`
-	Username string `json:"username"`
-	Password string `json:"password"`
+	Token    string `json:"token"`
 	Project  string `json:"project"`
-	Region   string `json:"region"`
+	AuthURL  string `json:"auth_url"`
 }
 
 func first(values ...string) string {
@@ -72,6 +81,9 @@ func (a *app) credentials() (client.Config, error) {
 	if err != nil {
 		return client.Config{}, err
 	}
+	if local.Operator != nil {
+		return local.Operator.credentials(c, local.Region)
+	}
 	c.AuthType, c.AuthURL = client.AuthPassword, strings.TrimRight(local.Endpoint, "/")+"/identity/v3"
 	c.Region = first(c.Region, local.Region)
 	if c.ProjectID == "" {
@@ -81,6 +93,20 @@ func (a *app) credentials() (client.Config, error) {
 		c.Username, c.Password = local.Username, local.Password
 	}
 	return c, nil
+}
+
+// credentials are an account's of the Keystone when one is named, and the operator's else.
+func (o *localOperator) credentials(c client.Config, region string) (client.Config, error) {
+	if c.Username != "" || c.Token != "" {
+		c.AuthURL, c.Region = o.AuthURL, first(c.Region, region)
+		return c, nil
+	}
+	if c.ProjectID == "" && c.Project != "" && c.Project != o.Project {
+		return c, fmt.Errorf("the operator of this machine knows projects by id only: set OS_PROJECT_ID, or sign in at %s (OS_USERNAME, OS_PASSWORD)", o.AuthURL)
+	}
+	return client.Config{
+		AuthType: client.AuthAdmin, Token: o.Token, Endpoint: strings.TrimRight(o.Endpoint, "/") + "/v1.0/" + first(c.ProjectID, o.Project),
+	}, nil
 }
 
 func (a *app) localAdmin() (localAdmin, error) {
@@ -132,7 +158,7 @@ func under(dir, name string) string {
 func (a *app) newEnvCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "env",
-		Short: "Print the OS_* variables with which OpenStack's clients reach Huker (a password is among them)",
+		Short: "Print the OS_* variables with which OpenStack's clients reach Huker (a password or token is among them)",
 		Example: `  eval "$(huker env)"
   huker env > ~/huker.env && chmod 600 ~/huker.env`,
 		Args: cobra.NoArgs,
@@ -148,6 +174,11 @@ func (a *app) newEnvCommand() *cobra.Command {
 					out[v[0]] = v[1]
 				}
 				return a.printJSON(cmd, out)
+			}
+			if local, err := a.localAdmin(); err == nil && local.Operator != nil && local.Operator.Token == c.Token {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# For root on this machine. Everybody else signs in at %s\n", local.Operator.AuthURL); err != nil {
+					return err
+				}
 			}
 			for _, v := range vars {
 				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", v[0], shellQuote(v[1])); err != nil {

@@ -20,7 +20,7 @@ import (
 type planeFlags struct {
 	name, dataDir, listen, publicURL, region, addressRange string
 	coordPort                                              int
-	keystoneURL, keystoneCA                                string
+	provider, keystoneURL, keystoneCA                      string
 	noAuth                                                 bool
 }
 
@@ -33,21 +33,24 @@ func (f *planeFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.region, "region", env("REGION", controlplane.DefaultRegion), "the region's name in the catalogue")
 	fs.StringVar(&f.addressRange, "address-range", env("ADDRESS_RANGE", ""), "where the databases' /24 is taken from (default 10.88.0.0/16)")
 	fs.IntVar(&f.coordPort, "coord-port", controlplane.DefaultCoordPort, "port of the embedded coordination, on the databases' network")
-	fs.StringVar(&f.keystoneURL, "keystone-url", env("KEYSTONE_URL", ""), "accept tokens of this Keystone too (https://keystone:5000/v3)")
+	fs.StringVar(&f.keystoneURL, "keystone-url", env("KEYSTONE_URL", ""), "have this Keystone in place of Huker's own accounts (https://keystone:5000/v3)")
 	fs.StringVar(&f.keystoneCA, "keystone-ca", env("KEYSTONE_CA", ""), "file with the certificate authority of that Keystone")
+	fs.StringVar(&f.provider, "identity-provider", env("IDENTITY_PROVIDER", ""),
+		"whose accounts count: builtin, keystone or both (default: keystone where --keystone-url is given, else builtin)")
 	fs.BoolVar(&f.noAuth, "no-auth", false, "trust the project in the URL without any token (only while the API listens on loopback)")
 }
 
-// args gives the flags as `huker serve` takes them.
+// args gives the flags as `huker serve` takes them, in an order that does not change: a container with other arguments is replaced.
 func (f *planeFlags) args() []string {
 	args := []string{
 		"--name", f.name, "--data-dir", f.dataDir, "--listen", f.listen, "--region", f.region, "--coord-port", fmt.Sprint(f.coordPort),
 	}
-	for flag, value := range map[string]string{
-		"--public-url": f.publicURL, "--address-range": f.addressRange, "--keystone-url": f.keystoneURL, "--keystone-ca": f.keystoneCA,
+	for _, opt := range [][2]string{
+		{"--public-url", f.publicURL}, {"--address-range", f.addressRange}, {"--identity-provider", f.provider},
+		{"--keystone-url", f.keystoneURL}, {"--keystone-ca", f.keystoneCA},
 	} {
-		if value != "" {
-			args = append(args, flag+"="+value)
+		if opt[1] != "" {
+			args = append(args, opt[0]+"="+opt[1])
 		}
 	}
 	if f.noAuth {
@@ -60,8 +63,9 @@ func (f *planeFlags) config(version string) controlplane.Config {
 	c := controlplane.Config{
 		Name: f.name, DataDir: f.dataDir, Listen: f.listen, PublicURL: f.publicURL, Region: f.region, Range: f.addressRange,
 		CoordPort: f.coordPort, NoAuth: f.noAuth, Version: version, StaticToken: os.Getenv("HUKER_ADMIN_TOKEN"),
+		Provider: identity.Provider(f.provider),
 	}
-	if f.keystoneURL != "" {
+	if f.keystoneURL != "" || f.keystoneCA != "" {
 		c.Keystone = &identity.KeystoneConfig{URL: f.keystoneURL, CAFile: f.keystoneCA}
 	}
 	return c

@@ -33,10 +33,14 @@ func (a *app) newUpCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Start Huker on this host, with a first database",
 		Long: `Make the images that are missing, start the control plane as a container that comes back after a reboot, and make a first database.
-Doing it again changes nothing. Databases and their data outlive it: see huker down.`,
+Doing it again changes nothing. Databases and their data outlive it: see huker down.
+
+With --keystone-url people sign in there instead of at Huker; root on this machine needs no account of it for the huker command, and
+owns the first database.`,
 		Example: `  huker up
   huker up --no-database                       # the control plane only
-  huker up --listen 0.0.0.0:8779               # the API for other machines too`,
+  huker up --listen 0.0.0.0:8779               # the API for other machines too
+  huker up --keystone-url https://keystone:5000/v3 --keystone-ca /etc/ssl/keystone.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -65,6 +69,9 @@ func up(ctx context.Context, out, errOut io.Writer, version string, f upFlags) e
 			fmt.Fprintf(errOut, "%6.1fs  %s\n", time.Since(began).Seconds(), line)
 		}
 	}
+	if err := f.plane.bringCA(); err != nil {
+		return err
+	}
 	image, err := upImages(ctx, version, f.project, say)
 	if err != nil {
 		return err
@@ -81,11 +88,29 @@ func up(ctx context.Context, out, errOut io.Writer, version string, f upFlags) e
 		return err
 	}
 	say("the control plane is healthy")
+	if err := f.plane.forgetCAs(); err != nil {
+		return err
+	}
 	if f.noFirst {
 		fmt.Fprintf(out, "Huker is up. API: %s   (huker env prints settings for other clients)\n", c.Endpoint())
-		return nil
+	} else if err := firstDatabase(ctx, out, c, say); err != nil {
+		return err
 	}
-	return firstDatabase(ctx, out, c, say)
+	printSignIn(out, c)
+	return nil
+}
+
+// printSignIn tells what is left to do where another Keystone has all accounts: its catalogue, which clients find the API by, is not Huker's to write.
+func printSignIn(out io.Writer, c controlplane.Config) {
+	if c.Provider.Builtin() {
+		return
+	}
+	fmt.Fprintf(out, `
+People sign in at %s. Its catalogue must name Huker, once, if it does not yet:
+
+  openstack service create --name huker database
+  openstack endpoint create --region %s database public '%s/v1.0/%%(project_id)s'
+`, c.Keystone.AuthURL(), c.Region, c.Endpoint())
 }
 
 // upImages has the databases' images and the service's be there.

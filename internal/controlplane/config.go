@@ -48,7 +48,8 @@ type Config struct {
 	BinDir     string // where huker-supervisor and huker-guestagent are
 	Version    string
 
-	Keystone    *identity.KeystoneConfig
+	Provider    identity.Provider        // empty: Keystone where there is one
+	Keystone    *identity.KeystoneConfig // nil: none
 	StaticToken string
 	NoAuth      bool // trust the project in the URL; on loopback only
 
@@ -88,6 +89,10 @@ func (c *Config) Fill() error {
 	}
 	if c.CoordPort < 1 || c.CoordPort > 65535 {
 		errs = append(errs, fmt.Errorf("coordination port %d is not a port", c.CoordPort))
+	}
+	var err error
+	if c.Provider, err = identity.ChooseProvider(c.Provider, c.Keystone, c.NoAuth); err != nil {
+		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("%w: %w", ErrConfig, errors.Join(errs...))

@@ -13,16 +13,30 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/huker/huker/internal/identity"
 	"github.com/huker/huker/internal/pki"
 )
 
 // Admin is the content of the administrator's file, from which the CLI on this host takes its address and password.
 type Admin struct {
 	Endpoint string `json:"endpoint"`
-	Username string `json:"username"`
-	Password string `json:"password"`
-	Project  string `json:"project"`
 	Region   string `json:"region"`
+
+	// Of Huker's own first account. Absent where another Keystone has all accounts; kept, unused, where it took over from Huker's own.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+	Project  string `json:"project,omitempty"`
+
+	// Operator is there only where another Keystone has all accounts.
+	Operator *Operator `json:"operator,omitempty"`
+}
+
+// Operator is how root on this host works with the API where another Keystone has all accounts: with a token that is taken from this host only.
+type Operator struct {
+	Endpoint string `json:"endpoint"` // on this host, whatever the public one is
+	Token    string `json:"token"`
+	Project  string `json:"project"`  // of what `huker up` makes
+	AuthURL  string `json:"auth_url"` // where people sign in
 }
 
 // AdminFile is in the data directory, 0600.
@@ -47,19 +61,14 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// adminFile reads the administrator's file, or makes it with a random password. It is written before the password is used: then a crash
-// never leaves a password that nobody knows.
+// adminFile reads the administrator's file, or makes it with random secrets. It is written before they are used: then a crash
+// never leaves one that nobody knows.
 func adminFile(c *Config) (Admin, error) {
 	path := c.path(AdminFile)
-	a := Admin{Username: "admin", Project: "admin"}
+	var a Admin
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		secret := make([]byte, 18)
-		if _, err := rand.Read(secret); err != nil {
-			return a, fmt.Errorf("making the administrator's password: %w", err)
-		}
-		a.Password = base64.RawURLEncoding.EncodeToString(secret)
 	case err != nil:
 		return a, fmt.Errorf("reading the administrator's file: %w", err)
 	default:
@@ -68,11 +77,47 @@ func adminFile(c *Config) (Admin, error) {
 		}
 	}
 	a.Endpoint, a.Region = c.Endpoint(), c.Region
+	if err := a.fill(c); err != nil {
+		return a, fmt.Errorf("making the administrator's secrets: %w", err)
+	}
 	want, err := json.MarshalIndent(a, "", "  ")
 	if err != nil || string(want) == string(data) {
 		return a, err
 	}
 	return a, pki.WriteFile(path, want, 0o600)
+}
+
+// fill makes the secrets that are missing and forgets those that open nothing. A password of Huker's own account is not forgotten: it is valid
+// again when the other Keystone goes.
+func (a *Admin) fill(c *Config) (err error) {
+	if c.Provider.Builtin() {
+		a.Operator = nil
+		if a.Username == "" {
+			a.Username, a.Project = identity.AdminName, identity.AdminName
+		}
+		if a.Password == "" {
+			a.Password, err = randomText(18)
+		}
+		return err
+	}
+	if a.Operator == nil {
+		a.Operator = &Operator{}
+	}
+	o := a.Operator
+	o.Endpoint, o.Project, o.AuthURL = "http://"+dialable(c.Listen), identity.OperatorProject, c.Keystone.AuthURL()
+	if o.Token == "" {
+		o.Token, err = randomText(32)
+	}
+	return err
+}
+
+// randomText gives n random bytes as text.
+func randomText(n int) (string, error) {
+	b := make([]byte, n)
+	if _, err := rand.Read(b); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
 }
 
 // Endpoint is where clients on this host reach the API.

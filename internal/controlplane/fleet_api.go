@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/huker/huker/internal/identity"
+	"github.com/huker/huker/internal/metastore"
 )
 
 // APIConfig of huker-api.
@@ -22,8 +23,9 @@ type APIConfig struct {
 	// TLSCert and TLSKey are what clients see, files; both empty: plain HTTP, for a proxy in front or loopback.
 	TLSCert, TLSKey string
 
-	AdminPasswordFile string // of the first administrator; empty: there is one already, or another identity service
-	Keystone          *identity.KeystoneConfig
+	AdminPasswordFile string                   // of the first administrator; empty: there is one already, or another identity service
+	Provider          identity.Provider        // empty: Keystone where there is one
+	Keystone          *identity.KeystoneConfig // nil: none
 	StaticToken       string
 	NoAuth            bool
 }
@@ -49,11 +51,8 @@ func RunAPI(ctx context.Context, cfg APIConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	accounts, err := identity.New(store, identity.Config{Log: cfg.Log.With("part", "identity")})
+	accounts, err := cfg.openIdentity(starting, store)
 	if err != nil {
-		return err
-	}
-	if err := seedAdmin(starting, accounts, cfg.AdminPasswordFile); err != nil {
 		return err
 	}
 	h := &health{log: cfg.Log, needs: map[string]check{"metadata": store.Ping, "coordination": reads(e.Coord, healthKey), "bus": carries(e.Bus)}}
@@ -64,8 +63,9 @@ func RunAPI(ctx context.Context, cfg APIConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	parts := map[string]func(context.Context) error{
-		"api": server.Run, "identity": func(ctx context.Context) error { accounts.Run(ctx); return nil },
+	parts := map[string]func(context.Context) error{"api": server.Run}
+	if accounts != nil {
+		parts["identity"] = func(ctx context.Context) error { accounts.Run(ctx); return nil }
 	}
 	cfg.serveHealth(parts, h)
 	cfg.Log.Info("started", "op", "start", "api", cfg.Listen)
@@ -84,7 +84,26 @@ func (c *APIConfig) check() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("tls-cert and tls-key go together"))
 	}
+	var err error
+	if c.Provider, err = identity.ChooseProvider(c.Provider, c.Keystone, c.NoAuth); err != nil {
+		errs = append(errs, err)
+	}
+	if !c.Provider.Builtin() && c.AdminPasswordFile != "" {
+		errs = append(errs, errors.New("admin-password-file is for Huker's own accounts, but Keystone is in their place"))
+	}
 	return errors.Join(errs...)
+}
+
+// openIdentity opens Huker's own accounts; nil where Keystone is in their place.
+func (c *APIConfig) openIdentity(ctx context.Context, store metastore.Store) (*identity.Service, error) {
+	if !c.Provider.Builtin() {
+		return nil, nil
+	}
+	accounts, err := identity.New(store, identity.Config{Log: c.Log.With("part", "identity")})
+	if err != nil {
+		return nil, err
+	}
+	return accounts, seedAdmin(ctx, accounts, c.AdminPasswordFile)
 }
 
 func tlsFiles(cert, key string) (*tls.Config, error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -38,20 +39,25 @@ type frontConfig struct {
 	PublicURL string
 	Region    string
 
-	Keystone    *identity.KeystoneConfig
-	StaticToken string
-	NoAuth      bool
+	Keystone      *identity.KeystoneConfig // nil: none
+	StaticToken   string
+	OperatorToken string
+	NoAuth        bool
 
 	Store    metastore.Store
 	Bus      bus.Bus
-	Identity *identity.Service
-	Health   http.Handler
+	Identity *identity.Service // nil: Keystone is in its place
+	Health   *health
 	Log      *slog.Logger
 }
 
 func newFront(c frontConfig) (*front, error) {
+	external, err := c.openKeystone()
+	if err != nil {
+		return nil, err
+	}
 	auth, err := identity.NewChain(identity.ChainConfig{
-		Service: c.Identity, Keystone: c.Keystone, StaticToken: c.StaticToken, None: c.NoAuth, Listen: c.Listen,
+		Service: c.Identity, Keystone: external, StaticToken: c.StaticToken, OperatorToken: c.OperatorToken, None: c.NoAuth, Listen: c.Listen,
 	})
 	if err != nil {
 		return nil, err
@@ -67,9 +73,7 @@ func newFront(c frontConfig) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	ident, err := keystone.New(keystone.Config{
-		Service: c.Identity, Auth: auth, PublicURL: c.PublicURL, Region: c.Region, Log: c.Log.With("part", "keystone"),
-	})
+	ident, err := c.identityHandler(auth)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +88,37 @@ func newFront(c frontConfig) (*front, error) {
 		}
 	})
 	return newServer(c.Listen, c.TLS, handler), nil
+}
+
+// openKeystone prepares the questions to an external Keystone, if there is one. That it answers is part of being ready, not of being alive: a
+// restart would not help.
+func (c *frontConfig) openKeystone() (*identity.Keystone, error) {
+	if c.Keystone == nil {
+		return nil, nil
+	}
+	k, err := identity.NewKeystone(*c.Keystone)
+	if err != nil {
+		return nil, err
+	}
+	needs := maps.Clone(c.Health.needs)
+	if needs == nil {
+		needs = map[string]check{}
+	}
+	needs["keystone"] = k.Ping
+	c.Health.needs = needs
+	return k, nil
+}
+
+// identityHandler serves Keystone's paths.
+func (c *frontConfig) identityHandler(auth identity.Authenticator) (http.Handler, error) {
+	log := c.Log.With("part", "keystone")
+	if c.Identity == nil {
+		if c.Keystone == nil {
+			return nil, errors.New("neither accounts nor a Keystone")
+		}
+		return keystone.Elsewhere(c.Keystone.AuthURL(), log), nil
+	}
+	return keystone.New(keystone.Config{Service: c.Identity, Auth: auth, PublicURL: c.PublicURL, Region: c.Region, Log: log})
 }
 
 // newServer bounds what a client can hold up.

@@ -43,7 +43,8 @@ type plane struct {
 	bus      *etcdbus.Bus
 	store    metastore.Store
 	ca       *pki.CA
-	identity *identity.Service
+	admin    Admin
+	identity *identity.Service // nil: Keystone is in its place
 }
 
 // Run starts everything, works until ctx ends or a part fails, and stops everything but the databases.
@@ -156,15 +157,14 @@ func (p *plane) openMetadata(ctx context.Context) error {
 	return seedCatalogue(ctx, store, versions)
 }
 
-func (p *plane) openIdentity(ctx context.Context) error {
-	admin, err := adminFile(&p.cfg)
-	if err != nil {
+func (p *plane) openIdentity(ctx context.Context) (err error) {
+	if p.admin, err = adminFile(&p.cfg); err != nil || !p.cfg.Provider.Builtin() {
 		return err
 	}
 	if p.identity, err = identity.New(p.store, identity.Config{Log: p.cfg.Log.With("part", "identity")}); err != nil {
 		return err
 	}
-	_, err = p.identity.Seed(ctx, identity.Seed{Password: admin.Password})
+	_, err = p.identity.Seed(ctx, identity.Seed{Password: p.admin.Password})
 	return err
 }
 
@@ -198,7 +198,9 @@ func (p *plane) work(ctx context.Context) error {
 	part("sysmgr", host.Run)
 	part("nodekeeper", central.Run)
 	part("api", front.Run)
-	part("identity", func(ctx context.Context) error { p.identity.Run(ctx); return nil })
+	if p.identity != nil {
+		part("identity", func(ctx context.Context) error { p.identity.Run(ctx); return nil })
+	}
 	part("coordination", func(ctx context.Context) error {
 		select {
 		case err := <-p.etcd.Failed():
@@ -258,9 +260,13 @@ func (p *plane) newFront() (*front, error) {
 		_, _, _, err := p.engine.Capacity(ctx)
 		return err
 	}
+	var operator string
+	if p.admin.Operator != nil {
+		operator = p.admin.Operator.Token
+	}
 	return newFront(frontConfig{
 		Name: p.cfg.Name, Listen: p.cfg.Listen, PublicURL: p.cfg.PublicURL, Region: p.cfg.Region, Keystone: p.cfg.Keystone,
-		StaticToken: p.cfg.StaticToken, NoAuth: p.cfg.NoAuth, Store: p.store, Bus: p.bus, Identity: p.identity, Log: p.cfg.Log,
+		StaticToken: p.cfg.StaticToken, OperatorToken: operator, NoAuth: p.cfg.NoAuth, Store: p.store, Bus: p.bus, Identity: p.identity, Log: p.cfg.Log,
 		Health: &health{log: p.cfg.Log, own: map[string]check{"metadata": p.store.Ping, "coordination": p.etcd.Health, "runtime": runs}},
 	})
 }

@@ -11,7 +11,7 @@ import (
 func API(version string) *cobra.Command {
 	f := common{fleet: controlplane.Fleet{Version: version}}
 	var cfg controlplane.APIConfig
-	var keystoneURL, keystoneCA string
+	var provider, keystoneURL, keystoneCA string
 	c := &cobra.Command{
 		Use:   "huker-api",
 		Short: "Serve Huker's API: OpenStack's database API (Trove v1.0) and identity (Keystone v3)",
@@ -28,7 +28,8 @@ Every flag can be given in a file (--config), or in the environment: HUKER_METAD
 			}
 			defer stop()
 			cfg.Fleet = f.fleet
-			if keystoneURL != "" {
+			cfg.Provider = identity.Provider(provider)
+			if keystoneURL != "" || keystoneCA != "" {
 				cfg.Keystone = &identity.KeystoneConfig{URL: keystoneURL, CAFile: keystoneCA}
 			}
 			return controlplane.RunAPI(ctx, cfg)
@@ -43,8 +44,9 @@ Every flag can be given in a file (--config), or in the environment: HUKER_METAD
 	fs.StringVar(&cfg.TLSCert, "tls-cert", "", "file with the certificate that clients see; empty: plain HTTP")
 	fs.StringVar(&cfg.TLSKey, "tls-key", "", "file with its key")
 	fs.StringVar(&cfg.AdminPasswordFile, "admin-password-file", "", "file with the password of \"admin\", used while there is no administrator")
-	fs.StringVar(&keystoneURL, "keystone-url", "", "accept tokens of this Keystone too (https://keystone:5000/v3)")
+	fs.StringVar(&keystoneURL, "keystone-url", "", "have this Keystone in place of Huker's own accounts (https://keystone:5000/v3)")
 	fs.StringVar(&keystoneCA, "keystone-ca", "", "file with the certificate authority of that Keystone")
+	fs.StringVar(&provider, "identity-provider", "", "whose accounts count: builtin, keystone or both (default: keystone where --keystone-url is given, else builtin)")
 	fs.BoolVar(&cfg.NoAuth, "no-auth", false, "trust the project in the URL without any token (only while the API listens on loopback)")
 	return c
 }

@@ -244,19 +244,27 @@ func Loopback(address string) bool {
 
 // ChainConfig says how requests may prove themselves. Own tokens and Basic are on unless there is no Service.
 type ChainConfig struct {
-	Service     *Service
-	NoBasic     bool
-	Keystone    *KeystoneConfig // an external one, besides or in place of Service
-	StaticToken string          // empty: off
-	None        bool            // needs Listen to be on loopback
-	Listen      string          // address of the API: "127.0.0.1:8779"
+	Service       *Service
+	NoBasic       bool
+	Keystone      *Keystone // an external one, besides or in place of Service
+	StaticToken   string    // empty: off
+	OperatorToken string    // empty: off
+	None          bool      // needs Listen to be on loopback
+	Listen        string    // address of the API: "127.0.0.1:8779"
 }
 
 // NewChain builds the authenticator that a configuration asks for.
 func NewChain(c ChainConfig) (Authenticator, error) {
 	var chain Chain
-	if c.StaticToken != "" { // first: to the others it is a token they do not know
-		a, err := StaticToken(c.StaticToken)
+	// Fixed secrets first: to the others they are tokens they do not know.
+	for _, fixed := range []struct {
+		secret string
+		taker  func(string) (Authenticator, error)
+	}{{c.OperatorToken, OperatorToken}, {c.StaticToken, StaticToken}} {
+		if fixed.secret == "" {
+			continue
+		}
+		a, err := fixed.taker(fixed.secret)
 		if err != nil {
 			return nil, err
 		}
@@ -279,11 +287,7 @@ func NewChain(c ChainConfig) (Authenticator, error) {
 		chain = append(chain, None())
 	}
 	if c.Keystone != nil {
-		a, err := NewKeystone(*c.Keystone)
-		if err != nil {
-			return nil, err
-		}
-		chain = append(chain, a)
+		chain = append(chain, c.Keystone)
 	}
 	if len(chain) == 0 {
 		return nil, errors.New("identity: no way to sign in is configured")

@@ -129,11 +129,19 @@ func TestChainIsRefused(t *testing.T) {
 		"none on 0.0.0.0":       {Service: f.Service, None: true, Listen: "0.0.0.0:8779"},
 		"none on a LAN":         {Service: f.Service, None: true, Listen: "192.0.2.1:8779"},
 		"short static token":    {Service: f.Service, StaticToken: "short"},
-		"no URL of Keystone":    {Keystone: &identity.KeystoneConfig{URL: "keystone:5000"}},
-		"no CA of Keystone":     {Keystone: &identity.KeystoneConfig{URL: "https://keystone:5000/v3", CAFile: "/nonexistent"}},
+		"short operator token":  {Service: f.Service, OperatorToken: "short"},
 	} {
 		_, err := identity.NewChain(c)
 		assert.Error(t, err, name)
+	}
+	for name, c := range map[string]identity.KeystoneConfig{
+		"no URL":      {URL: "keystone:5000"},
+		"a password":  {URL: "https://me:secret@keystone:5000/v3"},
+		"no CA there": {URL: "https://keystone:5000/v3", CAFile: "/nonexistent"},
+	} {
+		_, err := identity.NewKeystone(c)
+		require.Error(t, err, name)
+		assert.NotContains(t, err.Error(), "secret")
 	}
 	for _, listen := range []string{"127.0.0.1:8779", "[::1]:8779", "localhost:8779", "127.8.8.8:1"} {
 		_, err := identity.NewChain(identity.ChainConfig{None: true, Listen: listen})

@@ -6,10 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -39,21 +39,22 @@ const (
 
 // Keystone takes the tokens of an external Keystone.
 type Keystone struct {
-	url    string
-	client *http.Client
-	conf   KeystoneConfig
-	cache  *lru[Caller]
-	flight singleflight.Group
-	calls  chan struct{}
+	version string // URL that says which version it is
+	url     string // of questions about tokens
+	client  *http.Client
+	conf    KeystoneConfig
+	cache   *lru[Caller]
+	flight  singleflight.Group
+	calls   chan struct{}
 }
 
 var _ Authenticator = (*Keystone)(nil)
 
 // NewKeystone makes the authenticator; it does not connect yet.
 func NewKeystone(c KeystoneConfig) (*Keystone, error) {
-	base, err := url.Parse(c.URL)
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return nil, fmt.Errorf("identity: Keystone's URL %q is not http(s)://host[:port]/v3", c.URL)
+	base, err := c.base()
+	if err != nil {
+		return nil, err
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 5 * time.Second
@@ -70,11 +71,6 @@ func NewKeystone(c KeystoneConfig) (*Keystone, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	path := strings.TrimRight(base.Path, "/")
-	if !strings.HasSuffix(path, "/v3") {
-		path += "/v3"
-	}
-	base.Path, base.RawQuery, base.Fragment = path+"/auth/tokens", "nocatalog", ""
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = maxKeystoneCalls
 	if c.CAFile != "" {
@@ -89,7 +85,7 @@ func NewKeystone(c KeystoneConfig) (*Keystone, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
 	return &Keystone{
-		url: base.String(), conf: c, cache: newLRU[Caller](c.CacheSize), calls: make(chan struct{}, maxKeystoneCalls),
+		version: base.String(), url: base.String() + "/auth/tokens?nocatalog", conf: c, cache: newLRU[Caller](c.CacheSize), calls: make(chan struct{}, maxKeystoneCalls),
 		client: &http.Client{
 			Transport: transport, Timeout: c.Timeout,
 			// A redirect would carry the token elsewhere.
@@ -129,6 +125,39 @@ func (k *Keystone) Authenticate(ctx context.Context, r *http.Request) (Caller, e
 	}
 }
 
+// Ping reports whether Keystone answers.
+func (k *Keystone) Ping(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.version, nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	resp, err := k.client.Do(req)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxKeystoneReply)) // else the connection is not used again
+	if resp.StatusCode != http.StatusOK {
+		return answered(resp.StatusCode)
+	}
+	return nil
+}
+
+// unreachable is what is told when Keystone does not answer. The cause is for the log: it holds addresses.
+func unreachable(err error) error {
+	text := "The Keystone that Huker asks about tokens cannot be reached; try again later."
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		text = "The Keystone that Huker asks about tokens shows a certificate that Huker does not trust."
+	}
+	return fmt.Errorf("%w: ask Keystone: %w", &refusal{kind: ErrUnavailable, text: text}, err)
+}
+
+// answered is what is told when Keystone answers otherwise than it should.
+func answered(code int) error {
+	return refuse(ErrUnavailable, "The Keystone that Huker asks about tokens answers with HTTP %d; try again later.", code)
+}
+
 // tokenReply is what is read of Keystone's answer.
 type tokenReply struct {
 	Token struct {
@@ -159,7 +188,7 @@ func (k *Keystone) ask(ctx context.Context, token, key string) (Caller, error) {
 	req.Header.Set("X-Subject-Token", token)
 	resp, err := k.client.Do(req)
 	if err != nil {
-		return Caller{}, fmt.Errorf("%w: ask Keystone: %w", ErrUnavailable, err)
+		return Caller{}, unreachable(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	switch resp.StatusCode {
@@ -167,7 +196,7 @@ func (k *Keystone) ask(ctx context.Context, token, key string) (Caller, error) {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest:
 		return Caller{}, fmt.Errorf("%w: Keystone does not know the token", ErrUnauthorized)
 	default:
-		return Caller{}, fmt.Errorf("%w: Keystone answered %d", ErrUnavailable, resp.StatusCode)
+		return Caller{}, answered(resp.StatusCode)
 	}
 	var reply tokenReply
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxKeystoneReply)).Decode(&reply); err != nil {

@@ -162,7 +162,10 @@ func TestRealKeystone(t *testing.T) {
 	}
 	k.do("PUT", "/projects/"+project+"/users/"+alice+"/roles/"+member, admin, nil, 204)
 
-	auth, err := identity.NewChain(identity.ChainConfig{Keystone: &identity.KeystoneConfig{URL: k.url, CacheTTL: -1}})
+	external, err := identity.NewKeystone(identity.KeystoneConfig{URL: k.url, CacheTTL: -1})
+	require.NoError(t, err)
+	require.NoError(t, external.Ping(t.Context()))
+	auth, err := identity.NewChain(identity.ChainConfig{Keystone: external})
 	require.NoError(t, err)
 	request := func(token string) (identity.Caller, error) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://huker/v1.0/"+project+"/instances", nil)

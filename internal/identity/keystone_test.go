@@ -2,9 +2,14 @@ package identity_test
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,15 +124,54 @@ func TestExternalAnswers(t *testing.T) {
 	}
 }
 
+// What is told when the question itself goes wrong says that it is not the client's fault, and no address.
 func TestExternalUnreachable(t *testing.T) {
 	k, err := identity.NewKeystone(identity.KeystoneConfig{URL: "http://127.0.0.1:1/identity/v3"})
 	require.NoError(t, err)
 	_, err = ask(t.Context(), k, "x")
 	require.ErrorIs(t, err, identity.ErrUnavailable)
+	require.ErrorIs(t, k.Ping(t.Context()), identity.ErrUnavailable)
+	reason, ok := identity.Reason(err)
+	require.True(t, ok)
+	assert.Contains(t, reason, "cannot be reached")
+	assert.NotContains(t, reason, "127.0.0.1")
+	assert.Contains(t, err.Error(), "127.0.0.1", "the log says more")
 	_, err = ask(t.Context(), k, "")
 	require.ErrorIs(t, err, identity.ErrUnauthorized)
 	_, err = ask(t.Context(), k, strings.Repeat("x", 17<<10))
 	require.ErrorIs(t, err, identity.ErrUnauthorized)
+}
+
+func TestExternalOverTLS(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.URL.Path == "/v3" {
+			return
+		}
+		_, _ = w.Write([]byte(tokenJSON(time.Now().Add(time.Hour), "p1", "member")))
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(server.Close)
+	open := func(ca string) *identity.Keystone {
+		t.Helper()
+		k, err := identity.NewKeystone(identity.KeystoneConfig{URL: server.URL, CAFile: ca})
+		require.NoError(t, err)
+		return k
+	}
+	_, err := ask(t.Context(), open(""), "secret")
+	require.ErrorIs(t, err, identity.ErrUnavailable)
+	reason, _ := identity.Reason(err)
+	assert.Contains(t, reason, "certificate")
+	require.ErrorIs(t, open("").Ping(t.Context()), identity.ErrUnavailable)
+	assert.Zero(t, asked.Load(), "a token is not shown to whom is not trusted")
+
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	c, err := ask(t.Context(), open(ca), "secret")
+	require.NoError(t, err)
+	assert.Equal(t, "p1", c.ProjectID)
+	require.NoError(t, open(ca).Ping(t.Context()))
 }
 
 func TestExternalCache(t *testing.T) {

@@ -4,8 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -151,7 +150,7 @@ func TestExternalOverTLS(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(tokenJSON(time.Now().Add(time.Hour), "p1", "member")))
 	}))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	t.Cleanup(server.Close)
 	open := func(ca string) *identity.Keystone {
 		t.Helper()

@@ -92,12 +92,15 @@ func Up(ctx context.Context, e Engine, p Plane, say func(string)) error {
 		if err := e.Remove(ctx, spec.Name); err != nil {
 			return err
 		}
+		there = runtime.State{}
 	}
 	if err := e.Create(ctx, spec); err != nil {
 		return err
 	}
-	say("starting the control plane")
-	if err := e.Start(ctx, spec.Name); err != nil {
+	if there.Phase != runtime.PhaseRunning {
+		say("starting the control plane")
+	}
+	if err := e.Start(ctx, spec.Name); err != nil { // one that runs is left alone
 		return err
 	}
 	return awaitHealth(ctx, p)

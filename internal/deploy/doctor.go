@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 )
 
@@ -41,11 +43,20 @@ func Examine(ctx context.Context, p Plane, engine Examined, unreachable error) [
 		space(p.DataDir), private(p.DataDir),
 	}
 	if unreachable != nil {
-		return append(found, Finding{Check: "Docker engine", Detail: unreachable.Error(), Mend: "install and start it: apt-get install docker.io; without systemd: dockerd &"})
+		mend := "install and start it: apt-get install docker.io; systemctl start docker; without systemd: dockerd &"
+		if os.Geteuid() != 0 {
+			mend = "run it with sudo; if it is not that, " + mend
+		}
+		return append(found, Finding{Check: "Docker engine", Detail: unreachable.Error(), Mend: mend})
 	}
+	rules, rulesErr := rules(ctx)
 	found = append(found, capacity(ctx, engine)...)
-	found = append(found, chain(ctx), backend(ctx))
-	found = append(found, planeState(ctx, engine, p)...)
+	found = append(found, chain(rules, rulesErr, p), backend(ctx))
+	plane, runs := planeState(ctx, engine, p)
+	found = append(found, plane...)
+	if runs && rulesErr == nil {
+		found = append(found, firewall(rules, p))
+	}
 	return append(found, volumes(ctx, engine, p)...)
 }
 
@@ -112,10 +123,46 @@ func capacity(ctx context.Context, e Examined) []Finding {
 	}
 }
 
-func chain(ctx context.Context) Finding {
-	err := exec.CommandContext(ctx, "iptables", "-w", "5", "-n", "-L", "DOCKER-USER").Run()
-	return judge("chain DOCKER-USER", err == nil, "Docker asks it first for what is forwarded",
-		"dockerd runs with --iptables=false, or its rules were flushed: restart it, or databases are not reachable from other bridges")
+// rules gives what iptables has, a rule a line.
+func rules(ctx context.Context) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "iptables", "-w", "5", "-S").Output()
+	return strings.Split(strings.TrimSpace(string(out)), "\n"), err
+}
+
+// chain: without DOCKER-USER Huker's own chain is asked by FORWARD, which is as good.
+func chain(rules []string, err error, p Plane) Finding {
+	const check = "chain DOCKER-USER"
+	switch {
+	case err != nil:
+		return judge(check, false, "iptables does not list its rules: "+err.Error(), "run it as root; load the kernel's nf_tables")
+	case slices.Contains(rules, "-N DOCKER-USER"):
+		return judge(check, true, "Docker asks it first for what is forwarded", "")
+	case slices.Contains(rules, "-A FORWARD -j "+network.ChainName(p.Name)):
+		return judge(check, true, "is not there; Huker's chain is asked without it", "")
+	}
+	return judge(check, false, "is not there",
+		"dockerd runs with --iptables=false, or its rules were flushed: restart it, or containers do not reach databases, nor anything else")
+}
+
+// firewall: while the control plane runs, its chain is asked for all that is forwarded, and ends with a refusal.
+func firewall(rules []string, p Plane) Finding {
+	name := network.ChainName(p.Name)
+	viaDocker := slices.Contains(rules, "-A DOCKER-USER -j "+name) && slices.Contains(rules, "-A FORWARD -j DOCKER-USER")
+	count, refuses := 0, false
+	for _, r := range rules {
+		if strings.HasPrefix(r, "-A "+name+" ") {
+			count++
+			refuses = strings.HasSuffix(r, " -j DROP")
+		}
+	}
+	mend := "the control plane puts it back within ten seconds: look again; else docker logs " + p.container()
+	switch {
+	case count == 0:
+		return judge("firewall", false, "chain "+name+" is empty or not there: it is not held back who may not reach databases", mend)
+	case !viaDocker && !slices.Contains(rules, "-A FORWARD -j "+name):
+		return judge("firewall", false, "chain "+name+" is asked by nobody: it is not held back who may not reach databases", mend)
+	}
+	return judge("firewall", refuses, fmt.Sprintf("chain %s, %d rules", name, count), mend)
 }
 
 // backend: the host's iptables and the one in the control plane's container must speak of the same rules.
@@ -129,23 +176,24 @@ func backend(ctx context.Context) Finding {
 		"the control plane uses nf_tables: update-alternatives --set iptables /usr/sbin/iptables-nft, and restart Docker")
 }
 
-func planeState(ctx context.Context, e Examined, p Plane) []Finding {
+// planeState also reports whether the control plane runs.
+func planeState(ctx context.Context, e Examined, p Plane) (found []Finding, runs bool) {
 	s, err := e.Inspect(ctx, p.container())
 	switch {
 	case errors.Is(err, runtime.ErrNotFound):
-		return []Finding{judge("control plane", false, "there is no container "+p.container(), "huker up")}
+		return []Finding{judge("control plane", false, "there is no container "+p.container(), "huker up")}, false
 	case err != nil:
-		return []Finding{judge("control plane", false, err.Error(), "remove or rename what has its name")}
+		return []Finding{judge("control plane", false, err.Error(), "remove or rename what has its name")}, false
 	case s.Phase != runtime.PhaseRunning:
-		return []Finding{judge("control plane", false, fmt.Sprintf("%s (exit code %d)", s.Phase, s.ExitCode), "docker logs "+p.container()+"; then huker up")}
+		return []Finding{judge("control plane", false, fmt.Sprintf("%s (exit code %d)", s.Phase, s.ExitCode), "docker logs "+p.container()+"; then huker up")}, false
 	}
-	found := []Finding{judge("control plane", true, "running since "+s.Started.Format("2006-01-02 15:04:05Z"), "")}
+	found = []Finding{judge("control plane", true, "running since "+s.Started.Format("2006-01-02 15:04:05Z"), "")}
 	herr := healthy(ctx, p.Health)
 	detail := p.Health + " answers"
 	if herr != nil {
 		detail = herr.Error()
 	}
-	return append(found, judge("API", herr == nil, detail, "docker logs "+p.container()))
+	return append(found, judge("API", herr == nil, detail, "docker logs "+p.container())), true
 }
 
 // volumes finds data that no instance has any more.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/deploy"
+	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/fake"
 )
@@ -41,10 +42,31 @@ type patient struct {
 const iptables = `#!/bin/sh
 case "$*" in
 *--version*) echo "iptables v1.8.9 (nf_tables)";;
-*DOCKER-USER*) exit 0;;
+"-w 5 -S") echo "-P FORWARD DROP
+-N DOCKER-USER
+-N HUKER
+-A FORWARD -j DOCKER-USER
+-A DOCKER-USER -j HUKER
+-A HUKER -d 10.88.0.10/32 -j ACCEPT
+-A HUKER -o bridge -j DROP
+-A HUKER -i bridge -j DROP";;
 *) exit 64;;
 esac
 `
+
+// without gives a host's iptables that lacks rules.
+func without(rules ...string) string {
+	text := withChain(iptables)
+	for _, r := range rules {
+		text = strings.ReplaceAll(text, r+"\n", "")
+	}
+	return text
+}
+
+// withChain has Huker's chain have its name.
+func withChain(text string) string {
+	return strings.ReplaceAll(text, " HUKER", " "+network.ChainName("test"))
+}
 
 func newPatient(t *testing.T) *patient {
 	t.Helper()
@@ -55,7 +77,7 @@ func newPatient(t *testing.T) *patient {
 	}
 	require.NoError(t, os.Chmod(p.plane.DataDir, 0o700))
 	t.Setenv("PATH", p.bin)
-	p.program("iptables", iptables)
+	p.program("iptables", withChain(iptables))
 	p.program("iptables-restore", iptables)
 	p.answers(http.StatusOK, "")
 	p.control(p.engine.Driver)
@@ -119,7 +141,7 @@ func TestExamineWell(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"root", "iptables", "iptables-restore", "IP forwarding", "disk space", "data directory", "Docker engine", "memory",
-		"chain DOCKER-USER", "iptables backend", "control plane", "API",
+		"chain DOCKER-USER", "iptables backend", "control plane", "API", "firewall",
 	}, names)
 	require.Equal(t, filepath.Join(p.bin, "iptables"), check(t, found, "iptables").Detail)
 	require.Equal(t, "4096 MB, 2 cores", check(t, found, "memory").Detail)
@@ -132,8 +154,20 @@ func TestExamineIll(t *testing.T) {
 	}{
 		{"no iptables", "iptables", "not found", "apt-get install iptables", func(p *patient) { require.NoError(t, os.Remove(filepath.Join(p.bin, "iptables"))) }},
 		{"iptables that does not run", "iptables backend", "exit status 1", "reinstall", func(p *patient) { p.program("iptables", "#!/bin/sh\nexit 1\n") }},
-		{"no chain for Huker", "chain DOCKER-USER", "", "--iptables=false", func(p *patient) {
-			p.program("iptables", strings.Replace(iptables, "exit 0", "exit 1", 1))
+		{"no chain for Huker", "chain DOCKER-USER", "not there", "--iptables=false", func(p *patient) {
+			p.program("iptables", without("-N DOCKER-USER"))
+		}},
+		{"rules that are not told", "chain DOCKER-USER", "exit status 4", "root", func(p *patient) {
+			p.program("iptables", strings.Replace(iptables, `echo "-P`, `exit 4; echo "-P`, 1))
+		}},
+		{"no jump to Huker's chain", "firewall", "asked by nobody", "ten seconds", func(p *patient) {
+			p.program("iptables", without("-A DOCKER-USER -j "+network.ChainName("test")))
+		}},
+		{"no jump to Docker's chain", "firewall", "asked by nobody", "ten seconds", func(p *patient) {
+			p.program("iptables", without("-A FORWARD -j DOCKER-USER"))
+		}},
+		{"Huker's chain flushed", "firewall", "empty", "ten seconds", func(p *patient) {
+			p.program("iptables", strings.ReplaceAll(iptables, "-A HUKER", "-A OTHER"))
 		}},
 		{"legacy iptables", "iptables backend", "iptables v1.8.9 (legacy)", "update-alternatives", func(p *patient) {
 			p.program("iptables", strings.ReplaceAll(iptables, "nf_tables", "legacy"))
@@ -169,6 +203,16 @@ func TestExamineIll(t *testing.T) {
 			require.Contains(t, f.Mend, c.mend)
 		})
 	}
+}
+
+// TestExamineWithoutDockersChain: what Huker does without it is enough.
+func TestExamineWithoutDockersChain(t *testing.T) {
+	p := newPatient(t)
+	name := network.ChainName("test")
+	p.program("iptables", strings.ReplaceAll(without("-N DOCKER-USER", "-A DOCKER-USER -j "+name), "-A FORWARD -j DOCKER-USER", "-A FORWARD -j "+name))
+	found := p.examine()
+	require.True(t, check(t, found, "chain DOCKER-USER").OK)
+	require.True(t, check(t, found, "firewall").OK)
 }
 
 // TestExamineWithoutEngine: what needs none is looked at all the same.

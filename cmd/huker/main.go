@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,9 +19,9 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := cli.NewRoot(version).ExecuteContext(ctx)
+	cmd, err := cli.NewRoot(version).ExecuteContextC(ctx)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "huker:", err)
+		cli.Complain(os.Stderr, cmd, err)
 	}
 	return cli.ExitCode(err)
 }

@@ -202,11 +202,3 @@ func TestTokensAreKept(t *testing.T) {
 		_ = os.RemoveAll(files[0])
 	}
 }
-
-func TestCompletion(t *testing.T) {
-	s := newService(t)
-	s.ok("instance", "create", "shop")
-	assert.Contains(t, s.ok("__complete", "instance", "show", ""), "shop\tACTIVE")
-	assert.Contains(t, s.ok("__complete", "instance", "create", "x", "--flavor", ""), "db.small\t1024 MB, 0.5 CPUs")
-	assert.Contains(t, s.ok("completion", "bash"), "huker")
-}

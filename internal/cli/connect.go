@@ -42,8 +42,10 @@ The mysql client of this machine is used if there is one, else the one in the in
 connection is encrypted, and the server is made sure of by its own authority's certificate. The password never appears on a
 command line or in an environment.
 
-With --password-stdin the first line of standard input is the password, and what follows is SQL.`,
+The password is asked for on the terminal, unless it is given. With --password-stdin the first line of standard input is the password,
+and what follows is SQL.`,
 		Example: `  huker instance connect shop --user app
+  huker instance connect shop --user app < schema.sql
   huker instance connect shop --user app --password-file app.pw < schema.sql
   huker instance connect shop --user root --database shop --execute 'SHOW TABLES' -- --table`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -127,8 +129,21 @@ func (a *app) openShell(cmd *cobra.Command, i client.Instance, s shell, login []
 		s.options = optionFile(append(login, [2]string{"ssl-ca", caInContainer}, [2]string{"ssl-mode", "VERIFY_CA"}))
 		return s.runInContainer(cmd, docker, i)
 	}
-	return errors.New("there is neither a mysql client on PATH nor docker to reach the one in the instance's container; " +
-		"install mysql-client-core, or use \"huker instance show --dsn\" with another client")
+	return errors.New(unreached(via) + "; " + installClient + ", or use \"huker instance show --dsn\" with another client")
+}
+
+// installClient says how to get a mysql client: Debian's is MariaDB's, which will do.
+const installClient = "install one (Debian: apt-get install default-mysql-client)"
+
+// unreached says what is missing to connect in the way that was chosen.
+func unreached(via string) string {
+	switch via {
+	case "path":
+		return "there is no mysql client on PATH"
+	case "docker":
+		return "there is no docker on PATH to reach the mysql client in the instance's container"
+	}
+	return "there is neither a mysql client on PATH nor docker to reach the one in the instance's container"
 }
 
 // optionFile writes mysql's option file.
@@ -200,7 +215,8 @@ func (s shell) runInContainer(cmd *cobra.Command, docker string, i client.Instan
 		return fmt.Errorf("find the instance's container: %w", err)
 	}
 	if container == "" || strings.Contains(container, "\n") {
-		return fmt.Errorf("the container of instance %s does not run on this machine, and there is no mysql client on PATH; install mysql-client-core", i.Name)
+		return fmt.Errorf("the container of instance %s does not run on this machine; "+
+			"to connect from here there must be a mysql client on PATH: %s", i.Name, installClient)
 	}
 	put := exec.CommandContext(ctx, docker, "exec", "--interactive", container, "sh", "-c", putScript)
 	put.Stdin = bytes.NewReader(s.options)

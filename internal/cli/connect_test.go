@@ -128,5 +128,5 @@ func TestConnectInTheContainer(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	r = s.with(run{stdin: secret + "\n"}, "instance", "connect", "shop", "--password-stdin")
 	require.Error(t, r.failure)
-	assert.Contains(t, r.failure.Error(), "install mysql-client-core")
+	assert.Contains(t, r.failure.Error(), "default-mysql-client")
 }

@@ -1,7 +1,8 @@
 package cli
 
 import (
-	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,8 +15,7 @@ type createFlags struct {
 	volume                     int
 	databases                  []string
 	user, host                 string
-	allow                      []string
-	private                    bool
+	access                     accessFlags
 	secret                     secretFlags
 	wait                       waitFlags
 }
@@ -28,9 +28,11 @@ func (a *app) newInstanceCreate() *cobra.Command {
 		Long: `Create a database instance, and wait until it serves.
 
 With --user it gets a user with all rights on the databases of --database. A password is made for the user and shown once, unless it is
-given with --password-stdin, --password-file or --ask-password.`,
+given with --password-stdin, --password-file or --ask-password.
+
+It can be reached from this host, and from private addresses, unless --allow or --public say otherwise.`,
 		Example: `  huker instance create shop --database shop --user app
-  huker instance create shop --flavor db.medium --volume 20 --allow 10.0.0.0/8
+  huker instance create shop --flavor db.medium --volume 20 --allow 10.1.0.0/16
   pass show shop | huker instance create shop --database shop --user app --password-stdin`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.createInstance(cmd, args[0], f) },
@@ -43,8 +45,7 @@ given with --password-stdin, --password-file or --ask-password.`,
 	fs.StringSliceVar(&f.databases, "database", nil, "database to create; can be repeated")
 	fs.StringVar(&f.user, "user", "", "user to create")
 	fs.StringVar(&f.host, "host", "", "where the user may come from (default: everywhere)")
-	fs.StringSliceVar(&f.allow, "allow", nil, "network that may reach the instance, as 10.0.0.0/8; can be repeated (default: all)")
-	fs.BoolVar(&f.private, "private", false, "give it no public address")
+	f.access.register(cmd)
 	f.secret.register(cmd)
 	f.wait.register(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("flavor", a.completeFlavors)
@@ -62,6 +63,9 @@ func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) err
 	if f.user == "" && (f.secret.given() || f.host != "") {
 		return usagef("passwords and --host are for --user")
 	}
+	if err := f.wait.check(); err != nil {
+		return err
+	}
 	c, err := a.client(cmd)
 	if err != nil {
 		return err
@@ -72,7 +76,7 @@ func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) err
 	}
 	in := client.NewInstance{
 		Name: name, Flavor: flavor.ID, Volume: client.Volume{Size: f.volume},
-		Access: &client.Access{IsPublic: !f.private, AllowedCIDRs: append([]string{}, f.allow...)},
+		Access: f.access.access(),
 	}
 	for key, value := range map[string]string{"type": f.datastore, "version": f.version} {
 		if value != "" {
@@ -115,16 +119,20 @@ func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) err
 	return a.printInstance(cmd, c, i, pair{"connect with", connectHint(i, f)})
 }
 
+// connectHint is a command that connects, with what is on this machine: its mysql client if it has one.
 func connectHint(i client.Instance, f createFlags) any {
 	if i.Address() == "" || f.user == "" {
 		return nil
 	}
-	words := []string{"mysql", "-h", i.Address(), "-u", f.user, "-p"}
+	words := []string{calledAs(os.Args[0]), "instance", "connect", i.Name, "--user", f.user}
 	if len(f.databases) > 0 {
-		words = append(words, f.databases[0])
+		words = append(words, "--database", f.databases[0])
+	}
+	if _, err := exec.LookPath("mysql"); err == nil {
+		words = append([]string{"mysql", "-h", i.Address(), "-u", f.user, "-p"}, f.databases[:min(1, len(f.databases))]...)
 	}
 	for k, w := range words {
 		words[k] = shellQuote(w)
 	}
-	return fmt.Sprint(strings.Join(words, " "))
+	return strings.Join(words, " ")
 }

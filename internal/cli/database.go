@@ -77,7 +77,7 @@ func (a *app) newDatabaseDelete() *cobra.Command {
 		Short:             "Delete databases with all that is in them",
 		Example:           "  huker database delete shop orders --yes",
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: a.completeInstances,
+		ValidArgsFunction: a.within(schemaNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, i, err := a.connected(cmd, args[0])
 			if err != nil {

@@ -73,13 +73,16 @@ func jdbcDSN(t target) (string, string) {
 	return "jdbc:mysql://" + t.hostPort() + "/" + url.PathEscape(t.database) + "?" + strings.ReplaceAll(q.Encode(), "+", "%20"), hint
 }
 
-// mysqlDSN is a command line. It has the client ask for the password: everybody on the machine can read command lines.
+// mysqlDSN is a command line. It has the client ask for the password: everybody on the machine can read command lines. The authority's file
+// alone has MySQL's client and MariaDB's, which is Debian's, make sure of the server; for encryption alone each has an option of its own.
 func mysqlDSN(t target) (string, string) {
 	words := []string{"mysql", "--host=" + t.address, "--port=" + strconv.Itoa(mysqlPort), "--user=" + t.user, "--password"}
+	hint := ""
 	if t.ca != "" {
-		words = append(words, "--ssl-mode=VERIFY_CA", "--ssl-ca="+t.ca)
+		words = append(words, "--ssl-ca="+t.ca)
 	} else {
 		words = append(words, "--ssl-mode=REQUIRED")
+		hint = "MariaDB's client wants --ssl in place of --ssl-mode=REQUIRED; with --ca the line is the same for both"
 	}
 	if t.database != "" {
 		words = append(words, t.database)
@@ -87,14 +90,11 @@ func mysqlDSN(t target) (string, string) {
 	for i, w := range words {
 		words[i] = shellQuote(w)
 	}
-	return strings.Join(words, " "), ""
+	return strings.Join(words, " "), hint
 }
 
 func (a *app) showDSN(cmd *cobra.Command, c *client.Client, i client.Instance, f showFlags) error {
-	form, ok := dsnForms()[f.dsn]
-	if !ok {
-		return usagef("--dsn %q: want uri, go, jdbc or mysql", f.dsn)
-	}
+	form := dsnForms()[f.dsn]
 	if i.Address() == "" {
 		return fmt.Errorf("instance %s has no address yet (its status is %s)", i.Name, i.Status)
 	}

@@ -99,40 +99,13 @@ func (a *app) flavor(ctx context.Context, c *client.Client, ref string) (client.
 	return client.Flavor{}, fmt.Errorf("there is no flavor %q; there are %s", ref, strings.Join(known, ", "))
 }
 
-// completeInstances offers names for the first argument.
-func (a *app) completeInstances(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+// size says what an instance of a flavor gets.
+func size(f client.Flavor) string {
+	unit := "CPUs"
+	if f.VCPUs == 1 {
+		unit = "CPU"
 	}
-	c, err := a.client(cmd)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	all, err := c.Instances(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var out []string
-	for _, i := range all {
-		out = append(out, i.Name+"\t"+i.Status)
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
-}
-
-func (a *app) completeFlavors(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	c, err := a.client(cmd)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	all, err := c.Flavors(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var out []string
-	for _, f := range all {
-		out = append(out, fmt.Sprintf("%s\t%d MB, %g CPUs", f.Name, f.RAM, f.VCPUs))
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
+	return fmt.Sprintf("%d MB, %g %s", f.RAM, f.VCPUs, unit)
 }
 
 func stamp(t client.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

@@ -30,6 +30,8 @@ const (
 	firstVolumeGB = 5
 	firstFile     = "first.json"
 	firstDeadline = 3 * time.Minute
+	// firstGrace is what nodekeeper has to mend what the last run left in ERROR; it looks at every instance every ten seconds.
+	firstGrace = 25 * time.Second
 )
 
 // firstSecret is kept 0600 in the data directory, so that `huker up` can print the same line again.
@@ -67,7 +69,7 @@ func firstDatabase(ctx context.Context, out io.Writer, c controlplane.Config, sa
 	}
 	if first.ID == "" {
 		if secret.Made || len(all) > 0 {
-			fmt.Fprintf(out, "Huker is up. API: %s, databases: %d (huker instance list)\n", c.Endpoint(), len(all))
+			fmt.Fprintf(out, "Huker is up. API: %s, databases: %d (%s instance list)\n", c.Endpoint(), len(all), calledAs(os.Args[0]))
 			return nil
 		}
 		say("creating database " + firstName)
@@ -117,10 +119,13 @@ func writeFirst(path string, s firstSecret) error {
 	return pki.WriteFile(path, data, 0o600)
 }
 
-// awaitFirst waits until the database answers a query: right after a start, its row may still say what was true before the stop.
+// awaitFirst waits until the database answers a query: right after a start, its row may still say what was true before the stop, be it
+// that all is well or an ERROR whose cause is gone.
 func awaitFirst(ctx context.Context, api *client.Client, i client.Instance, password string, say func(string)) (client.Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, firstDeadline)
 	defer cancel()
+	stale := i.Failed()
+	grace := time.Now().Add(firstGrace)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -131,8 +136,10 @@ func awaitFirst(ctx context.Context, api *client.Client, i client.Instance, pass
 		case now.Ready() && answers(ctx, now.Address(), password):
 			say("database " + now.Name + " is ready")
 			return now, nil
-		case now.Failed():
+		case now.Failed() && (!stale || time.Now().After(grace)):
 			return i, failure(now)
+		case !now.Failed():
+			stale = false
 		}
 		select {
 		case <-tick.C:
@@ -166,6 +173,7 @@ func answers(ctx context.Context, address, password string) bool {
 const errAccessDenied = 1045
 
 func printFirst(out io.Writer, c controlplane.Config, i client.Instance, password string) {
+	self := calledAs(os.Args[0])
 	fmt.Fprintf(out, `
 Huker is up, with a running MySQL %s database.
 
@@ -177,7 +185,7 @@ Huker is up, with a running MySQL %s database.
 
   mysql -h %s -u %s -p'%s' %s
 
-No mysql client on this host?   huker instance connect %s
-The API for other clients:      %s   (eval "$(huker env)")
-`, i.Datastore.Version, i.Address(), firstUser, password, firstSchema, i.Address(), firstUser, password, firstSchema, i.Name, c.Endpoint())
+No mysql client on this host?   %s instance connect %s
+The API for other clients:      %s   (eval "$(%s env)")
+`, i.Datastore.Version, i.Address(), firstUser, password, firstSchema, i.Address(), firstUser, password, firstSchema, self, i.Name, c.Endpoint(), self)
 }

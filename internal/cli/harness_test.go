@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -164,7 +165,8 @@ type result struct {
 // run is the program as somebody types it.
 type run struct {
 	stdin    string
-	terminal bool // stdin is one, and stdin's text is what is typed
+	terminal bool   // stdin is one, and stdin's text is what is typed
+	typed    string // on the terminal that the program was started on, while stdin is something else
 	env      map[string]string
 }
 
@@ -184,6 +186,12 @@ func execute(t *testing.T, r run, args ...string) result {
 		getenv:       func(name string) string { return r.env[name] },
 		isTerminal:   func(stream any) bool { return r.terminal && stream == any(in) },
 		readPassword: firstLine,
+		openTerminal: func() (io.ReadCloser, error) {
+			if r.typed == "" {
+				return nil, os.ErrNotExist
+			}
+			return io.NopCloser(strings.NewReader(r.typed)), nil
+		},
 	}
 	root := newRoot(a)
 	root.SetArgs(args)

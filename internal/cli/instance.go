@@ -13,7 +13,7 @@ import (
 func (a *app) newInstanceCommand() *cobra.Command {
 	cmd := group("instance", "Create, look at and change database instances",
 		a.newInstanceCreate(), a.newInstanceList(), a.newInstanceShow(), a.newInstanceDelete(), a.newInstanceConnect(), a.newInstanceRestart(),
-		a.newInstanceResize(), a.newInstanceLogs(), a.newInstanceEvents())
+		a.newInstanceResize(), a.newInstanceAccess(), a.newInstanceLogs(), a.newInstanceEvents())
 	cmd.Aliases = []string{"instances"}
 	return cmd
 }
@@ -90,6 +90,9 @@ client make sure by it that it speaks to this database.`,
 			if f.dsn == "" && (f.user != "" || f.database != "" || f.secret.given()) {
 				return usagef("--user, --database and passwords are for --dsn")
 			}
+			if _, known := dsnForms()[f.dsn]; f.dsn != "" && !known {
+				return usagef("--dsn %q: want uri, go, jdbc or mysql", f.dsn)
+			}
 			c, i, err := a.connected(cmd, args[0])
 			if err != nil {
 				return err
@@ -125,19 +128,15 @@ func (a *app) printInstance(cmd *cobra.Command, c *client.Client, i client.Insta
 	}
 	flavor := i.Flavor.ID
 	if f, err := a.flavor(cmd.Context(), c, flavor); err == nil {
-		flavor = fmt.Sprintf("%s (%d MB, %g CPUs)", f.Name, f.RAM, f.VCPUs)
+		flavor = fmt.Sprintf("%s (%s)", f.Name, size(f))
 	}
 	volume := fmt.Sprintf("%d GB", i.Volume.Size)
 	if i.Volume.Used > 0 {
 		volume += fmt.Sprintf(", %.2f GB used", i.Volume.Used)
 	}
-	access := "everyone"
-	if len(i.Access.AllowedCIDRs) > 0 {
-		access = strings.Join(i.Access.AllowedCIDRs, ", ")
-	}
 	pairs := []pair{
 		{"id", i.ID}, {"name", i.Name}, {"status", state(i)}, {"datastore", datastore(i)}, {"flavor", flavor}, {"volume", volume},
-		{"address", i.Address()}, {"port", portOf(i)}, {"allowed from", access}, {"project", i.Project}, {"created", stamp(i.Created)}, {"updated", stamp(i.Updated)},
+		{"address", i.Address()}, {"port", portOf(i)}, {"allowed from", allowed(i.Access)}, {"project", i.Project}, {"created", stamp(i.Created)}, {"updated", stamp(i.Updated)},
 	}
 	if i.Fault != nil {
 		pairs = append(pairs, pair{"fault", strings.TrimSpace(i.Fault.Message + "\n" + i.Fault.Details)}, pair{"fault since", stamp(i.Fault.Created)})
@@ -160,8 +159,11 @@ func (a *app) newInstanceDelete() *cobra.Command {
 		Short:             "Delete instances with all their data",
 		Example:           "  huker instance delete shop\n  huker instance delete shop test --yes --no-wait",
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completeInstances,
+		ValidArgsFunction: a.completeSeveralInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := w.check(); err != nil {
+				return err
+			}
 			c, err := a.client(cmd)
 			if err != nil {
 				return err
@@ -215,6 +217,9 @@ func (a *app) newInstanceRestart() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := w.check(); err != nil {
+				return err
+			}
 			c, i, err := a.connected(cmd, args[0])
 			if err != nil {
 				return err
@@ -256,6 +261,9 @@ func (a *app) newInstanceResize() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (flavor == "") == (volume == 0) {
 				return usagef("give one of --flavor and --volume")
+			}
+			if err := w.check(); err != nil {
+				return err
 			}
 			c, i, err := a.connected(cmd, args[0])
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 
 func TestInstanceLife(t *testing.T) {
 	s := newService(t)
+	t.Setenv("PATH", t.TempDir()) // what is advised to connect with depends on what is there
 	r := s.run("instance", "create", "shop", "--database", "shop", "--user", "app", "--flavor", "db.small", "--allow", "10.0.0.0/8")
 	require.NoError(t, r.failure, r.err)
 	golden(t, "create", r.out)
@@ -192,13 +193,14 @@ func TestDSN(t *testing.T) {
 		args []string
 		want string
 	}{
-		"uri":      {[]string{"--dsn", "uri", "--database", "shop"}, "mysql://app:PASSWORD@10.88.0.7:3306/shop?ssl-mode=REQUIRED"},
-		"uri, ca":  {[]string{"--dsn", "uri", "--ca", ca}, "mysql://app:PASSWORD@10.88.0.7:3306/?ssl-ca=" + strings.ReplaceAll(ca, "/", "%2F") + "&ssl-mode=VERIFY_CA"},
-		"go":       {[]string{"--dsn", "go", "--database", "shop"}, "app:PASSWORD@tcp(10.88.0.7:3306)/shop?tls=skip-verify"},
-		"go, ca":   {[]string{"--dsn", "go", "--ca", ca}, "app:PASSWORD@tcp(10.88.0.7:3306)/?tls=huker"},
-		"jdbc":     {[]string{"--dsn", "jdbc", "--database", "shop"}, "jdbc:mysql://10.88.0.7:3306/shop?password=PASSWORD&sslMode=REQUIRED&user=app"},
-		"mysql":    {[]string{"--dsn", "mysql", "--database", "sh op"}, "mysql --host=10.88.0.7 --port=3306 --user=app --password --ssl-mode=REQUIRED 'sh op'"},
-		"password": {[]string{"--dsn", "uri", "--password-stdin"}, "mysql://app:a%40b%2F%3Ac%25@10.88.0.7:3306/?ssl-mode=REQUIRED"},
+		"uri":       {[]string{"--dsn", "uri", "--database", "shop"}, "mysql://app:PASSWORD@10.88.0.7:3306/shop?ssl-mode=REQUIRED"},
+		"uri, ca":   {[]string{"--dsn", "uri", "--ca", ca}, "mysql://app:PASSWORD@10.88.0.7:3306/?ssl-ca=" + strings.ReplaceAll(ca, "/", "%2F") + "&ssl-mode=VERIFY_CA"},
+		"go":        {[]string{"--dsn", "go", "--database", "shop"}, "app:PASSWORD@tcp(10.88.0.7:3306)/shop?tls=skip-verify"},
+		"go, ca":    {[]string{"--dsn", "go", "--ca", ca}, "app:PASSWORD@tcp(10.88.0.7:3306)/?tls=huker"},
+		"jdbc":      {[]string{"--dsn", "jdbc", "--database", "shop"}, "jdbc:mysql://10.88.0.7:3306/shop?password=PASSWORD&sslMode=REQUIRED&user=app"},
+		"mysql":     {[]string{"--dsn", "mysql", "--database", "sh op"}, "mysql --host=10.88.0.7 --port=3306 --user=app --password --ssl-mode=REQUIRED 'sh op'"},
+		"mysql, ca": {[]string{"--dsn", "mysql", "--ca", ca}, "mysql --host=10.88.0.7 --port=3306 --user=app --password --ssl-ca=" + ca},
+		"password":  {[]string{"--dsn", "uri", "--password-stdin"}, "mysql://app:a%40b%2F%3Ac%25@10.88.0.7:3306/?ssl-mode=REQUIRED"},
 		"jdbc, password": {[]string{"--dsn", "jdbc", "--password-stdin"},
 			"jdbc:mysql://10.88.0.7:3306/?password=a%40b%2F%3Ac%25&sslMode=REQUIRED&user=app"},
 	} {

@@ -25,8 +25,15 @@ func (a *app) newInstanceLogs() *cobra.Command {
   huker instance logs shop --list
   huker instance logs shop slow_query --enable`,
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: a.completeInstances,
+		ValidArgsFunction: a.within(logNames, nothing),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.lines < 0 {
+				return usagef("--tail must not be negative")
+			}
+			reads := !f.list && !f.enable && !f.disable && !f.discard
+			if reads && a.output == "json" {
+				return usagef("a log is no JSON; --list is")
+			}
 			c, i, err := a.connected(cmd, args[0])
 			if err != nil {
 				return err
@@ -50,9 +57,6 @@ func (a *app) newInstanceLogs() *cobra.Command {
 					return err
 				}
 				return a.printLogs(cmd, logs)
-			}
-			if a.output == "json" {
-				return usagef("a log is no JSON; --list is")
 			}
 			return a.tail(cmd, c, i.ID, name, f)
 		},

@@ -6,7 +6,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -14,14 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-
-	"github.com/huker/huker/internal/client"
 )
 
 // NewRoot gives the program's root command.
 func NewRoot(version string) *cobra.Command {
 	return newRoot(&app{
-		version: version, getenv: os.Getenv, isTerminal: isTerminal, readPassword: readPassword, pollEvery: 300 * time.Millisecond,
+		version: version, getenv: os.Getenv, isTerminal: isTerminal, readPassword: readPassword, openTerminal: openTerminal,
+		pollEvery: 300 * time.Millisecond,
 	})
 }
 
@@ -38,6 +36,7 @@ type app struct {
 	getenv       func(string) string
 	isTerminal   func(any) bool
 	readPassword func(in io.Reader) (string, error)
+	openTerminal func() (io.ReadCloser, error)
 	pollEvery    time.Duration
 }
 
@@ -59,6 +58,7 @@ func (a *app) commands() []*cobra.Command {
 		a.newDoctorCommand(),
 		newServeCommand(a.version),
 		NewImageCommand(),
+		newVersionCommand(a.version),
 	}
 }
 
@@ -89,64 +89,18 @@ Wherever an instance is named, its id does as well.`,
 		}
 		return nil
 	}
-	markRunErrors(root)
+	root.SetFlagErrorFunc(badFlag)
+	markErrors(root)
 	return root
-}
-
-// usageError is a mistake in the command line.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
-
-// runError is a failure of a command whose command line was right. All errors that cobra finds by itself come before a command runs, and are
-// not marked so.
-type runError struct{ err error }
-
-func (e *runError) Error() string { return e.err.Error() }
-func (e *runError) Unwrap() error { return e.err }
-
-func markRunErrors(cmd *cobra.Command) {
-	if run := cmd.RunE; run != nil {
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			if err := run(cmd, args); err != nil {
-				return &runError{explain(err)}
-			}
-			return nil
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		markRunErrors(sub)
-	}
-}
-
-// ExitCode gives the program's exit code for what Execute returned: 0 done, 1 failed, 2 misused.
-func ExitCode(err error) int {
-	var usage *usageError
-	var run *runError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &usage) || !errors.As(err, &run):
-		return 2
-	}
-	return 1
-}
-
-// explain adds what to do to errors that people meet often.
-func explain(err error) error {
-	var lost *client.Unreachable
-	if errors.As(err, &lost) {
-		return fmt.Errorf("%w\nIs Huker running? \"huker up\" starts it on this machine; OS_AUTH_URL names one elsewhere", err)
-	}
-	return err
 }
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
+
+// openTerminal gives the terminal that this program was started on, also when standard input is something else.
+func openTerminal() (io.ReadCloser, error) { return os.Open("/dev/tty") }
 
 // readPassword reads a line without showing it.
 func readPassword(in io.Reader) (string, error) {

@@ -74,11 +74,16 @@ func firstLine(r io.Reader) (string, error) {
 	return text, nil
 }
 
-// ask asks for a password on the terminal.
+// ask asks for a password on the terminal: standard input may be a file of SQL.
 func (a *app) ask(cmd *cobra.Command, question string) (string, error) {
 	in := cmd.InOrStdin()
 	if !a.isTerminal(in) {
-		return "", errors.New("there is no terminal to ask for a password on; use --password-stdin or --password-file")
+		tty, err := a.openTerminal()
+		if err != nil {
+			return "", errors.New("there is no terminal to ask for a password on; use --password-stdin or --password-file")
+		}
+		defer func() { _ = tty.Close() }()
+		in = tty
 	}
 	_, _ = fmt.Fprint(cmd.ErrOrStderr(), question)
 	text, err := a.readPassword(in)

@@ -108,8 +108,12 @@ func (a *app) newUserList() *cobra.Command {
 func (a *app) onUser(use, short, example string, args cobra.PositionalArgs,
 	run func(cmd *cobra.Command, c *client.Client, i client.Instance, u client.User, more []string) error,
 ) *cobra.Command {
+	third := nothing
+	if strings.Contains(use, "DATABASE") {
+		third = schemaNames
+	}
 	return &cobra.Command{
-		Use: use, Short: short, Example: example, Args: args, ValidArgsFunction: a.completeInstances,
+		Use: use, Short: short, Example: example, Args: args, ValidArgsFunction: a.within(userNames, third),
 		Long: short + ". USER is a name, or NAME@HOST where several users have the name.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, i, err := a.connected(cmd, args[0])

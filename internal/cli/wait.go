@@ -29,6 +29,14 @@ func (f *waitFlags) register(cmd *cobra.Command) {
 
 func (f waitFlags) on() bool { return f.wait && !f.noWait }
 
+// check is asked before anything is asked of the service.
+func (f waitFlags) check() error {
+	if f.on() && f.timeout <= 0 {
+		return usagef("--timeout must be more than nothing; --no-wait does not wait at all")
+	}
+	return nil
+}
+
 // errGone ends a wait for something that is deleted meanwhile.
 var errGone = errors.New("the instance was deleted meanwhile")
 

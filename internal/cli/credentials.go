@@ -68,8 +68,9 @@ func (a *app) credentials() (client.Config, error) {
 		AuthURL:  first(f.authURL, a.getenv("OS_AUTH_URL")), Endpoint: first(a.getenv("OS_ENDPOINT"), a.getenv("OS_ENDPOINT_OVERRIDE")),
 		Username: first(f.username, a.getenv("OS_USERNAME")), Password: a.getenv("OS_PASSWORD"), Token: a.getenv("OS_TOKEN"),
 		ProjectID: a.getenv("OS_PROJECT_ID"), Project: first(f.project, a.getenv("OS_PROJECT_NAME")),
-		Domain: first(a.getenv("OS_USER_DOMAIN_NAME"), a.getenv("OS_DOMAIN_NAME")), Region: first(f.region, a.getenv("OS_REGION_NAME")),
-		Interface: a.getenv("OS_INTERFACE"),
+		Domain: first(a.getenv("OS_USER_DOMAIN_NAME"), a.getenv("OS_DOMAIN_NAME")), DomainID: a.getenv("OS_USER_DOMAIN_ID"),
+		ProjectDomain: a.getenv("OS_PROJECT_DOMAIN_NAME"), ProjectDomainID: a.getenv("OS_PROJECT_DOMAIN_ID"),
+		Region: first(f.region, a.getenv("OS_REGION_NAME")), Interface: a.getenv("OS_INTERFACE"), CAFile: a.getenv("OS_CACERT"),
 	}
 	if f.project != "" {
 		c.ProjectID = ""
@@ -192,14 +193,16 @@ func (a *app) newEnvCommand() *cobra.Command {
 
 // environment gives the variables of credentials, in the order in which people read them.
 func environment(c client.Config) [][2]string {
-	domain := ""
-	if c.AuthURL != "" {
-		domain = first(c.Domain, "Default")
+	if c.AuthURL == "" { // nobody is asked who is who
+		c.Domain, c.DomainID, c.ProjectDomain, c.ProjectDomainID = "", "", "", ""
+	} else {
+		c.FillDomains()
 	}
 	all := [][2]string{
 		{"OS_AUTH_TYPE", c.AuthType}, {"OS_AUTH_URL", c.AuthURL}, {"OS_ENDPOINT", c.Endpoint}, {"OS_USERNAME", c.Username}, {"OS_PASSWORD", c.Password},
-		{"OS_TOKEN", c.Token}, {"OS_PROJECT_ID", c.ProjectID}, {"OS_PROJECT_NAME", c.Project}, {"OS_USER_DOMAIN_NAME", domain},
-		{"OS_PROJECT_DOMAIN_NAME", domain}, {"OS_REGION_NAME", c.Region}, {"OS_IDENTITY_API_VERSION", "3"},
+		{"OS_TOKEN", c.Token}, {"OS_PROJECT_ID", c.ProjectID}, {"OS_PROJECT_NAME", c.Project}, {"OS_USER_DOMAIN_NAME", c.Domain},
+		{"OS_USER_DOMAIN_ID", c.DomainID}, {"OS_PROJECT_DOMAIN_NAME", c.ProjectDomain}, {"OS_PROJECT_DOMAIN_ID", c.ProjectDomainID},
+		{"OS_REGION_NAME", c.Region}, {"OS_CACERT", c.CAFile}, {"OS_IDENTITY_API_VERSION", "3"},
 	}
 	var out [][2]string
 	for _, v := range all {

@@ -33,12 +33,17 @@ type Config struct {
 	Token     string
 	ProjectID string
 	Project   string // name
-	Domain    string // name of the user's and project's; "Default" when empty
 	Region    string // empty: the first in the catalogue
 	Interface string // "public" when empty
 
-	CacheDir string // for tokens; empty: they are not kept
-	HTTP     *http.Client
+	Domain          string // name of the user's; "Default" when empty, unless DomainID is given
+	DomainID        string
+	ProjectDomain   string // name of the project's; the user's when empty, unless ProjectDomainID is given
+	ProjectDomainID string
+
+	CacheDir string       // for tokens; empty: they are not kept
+	CAFile   string       // PEM with the authorities to trust; empty: the system's
+	HTTP     *http.Client // in place of one of the client's own, which knows CAFile
 	Log      *slog.Logger
 	Now      func() time.Time
 }
@@ -51,7 +56,7 @@ func (c *Config) fill() error {
 	}
 	def(&c.AuthType, AuthPassword)
 	c.AuthType = strings.TrimPrefix(c.AuthType, "v3")
-	def(&c.Domain, "Default")
+	c.FillDomains()
 	def(&c.Interface, "public")
 	c.Interface = strings.TrimSuffix(c.Interface, "URL")
 	if c.Log == nil {
@@ -84,6 +89,16 @@ func (c *Config) fill() error {
 		return errors.New("client: no token")
 	}
 	return nil
+}
+
+// FillDomains puts the defaults of the four domain fields in.
+func (c *Config) FillDomains() {
+	if c.Domain == "" && c.DomainID == "" {
+		c.Domain = "Default"
+	}
+	if c.ProjectDomain == "" && c.ProjectDomainID == "" {
+		c.ProjectDomain, c.ProjectDomainID = c.Domain, c.DomainID
+	}
 }
 
 // grant is the right to call the API.
@@ -173,20 +188,19 @@ type tokenReply struct {
 }
 
 func (s *session) signIn(ctx context.Context) (grant, error) {
-	domain := object{"name": s.conf.Domain}
 	var how object
 	if s.conf.AuthType == AuthToken {
 		how = object{"methods": []string{"token"}, "token": object{"id": s.conf.Token}}
 	} else {
 		how = object{"methods": []string{"password"}, "password": object{"user": object{
-			"name": s.conf.Username, "password": s.conf.Password, "domain": domain}}}
+			"name": s.conf.Username, "password": s.conf.Password, "domain": domain(s.conf.Domain, s.conf.DomainID)}}}
 	}
 	auth := object{"identity": how}
 	switch {
 	case s.conf.ProjectID != "":
 		auth["scope"] = object{"project": object{"id": s.conf.ProjectID}}
 	case s.conf.Project != "":
-		auth["scope"] = object{"project": object{"name": s.conf.Project, "domain": domain}}
+		auth["scope"] = object{"project": object{"name": s.conf.Project, "domain": domain(s.conf.ProjectDomain, s.conf.ProjectDomainID)}}
 	}
 	body, err := json.Marshal(object{"auth": auth})
 	if err != nil {
@@ -210,6 +224,14 @@ func (s *session) signIn(ctx context.Context) (grant, error) {
 	s.current = &g
 	s.save(g)
 	return g, nil
+}
+
+// domain names a domain: by id when it is known, as names may change.
+func domain(name, id string) object {
+	if id != "" {
+		return object{"id": id}
+	}
+	return object{"name": name}
 }
 
 func (s *session) who() string {

@@ -15,7 +15,9 @@ import (
 // name, so that the name says nothing about it.
 func (s *session) cacheFile() string {
 	c := s.conf
-	key := strings.Join([]string{c.AuthURL, c.Domain, c.Username, c.ProjectID, c.Project, c.Region, c.Interface}, "\x00")
+	key := strings.Join([]string{
+		c.AuthURL, c.Domain, c.DomainID, c.Username, c.ProjectID, c.Project, c.ProjectDomain, c.ProjectDomainID, c.Region, c.Interface,
+	}, "\x00")
 	sum := sha256.Sum256([]byte(key))
 	return filepath.Join(c.CacheDir, "token-"+hex.EncodeToString(sum[:16])+".json")
 }

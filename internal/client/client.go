@@ -7,6 +7,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -75,13 +78,35 @@ func New(c Config) (*Client, error) {
 	}
 	h := c.HTTP
 	if h == nil {
+		transport, err := c.transport()
+		if err != nil {
+			return nil, err
+		}
 		h = &http.Client{
-			Timeout: requestTimeout,
+			Transport: transport, Timeout: requestTimeout,
 			// A redirect would carry the token, or a password, elsewhere.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
 	return &Client{conf: c, http: h, auth: &session{conf: c, http: h}, log: c.Log}, nil
+}
+
+// transport trusts who CAFile says.
+func (c *Config) transport() (http.RoundTripper, error) {
+	if c.CAFile == "" {
+		return http.DefaultTransport, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("client: the authorities to trust: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("client: no certificate in %s", c.CAFile)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return t, nil
 }
 
 // Endpoint gives the URL of the database API with the project, signing in when it is needed.

@@ -56,7 +56,7 @@ type ledger struct {
 	done atomic.Int64 // writes that were acknowledged
 
 	mu       sync.Mutex
-	writes   map[string]error // by message: nil, or metastore.ErrUnknown
+	writes   map[string]error // by message: nil, metastore.ErrUnknown, or metastore.ErrUnavailable
 	counted  int
 	unknown  int
 	slowest  time.Duration
@@ -74,7 +74,7 @@ func (l *ledger) write(ctx context.Context, s metastore.Store, writer int) error
 			e := model.Event{InstanceID: "i", Message: message(writer, n), Time: at(n)}
 			return errors.Join(tx.Events().Append(ctx, &e), tx.Secrets().Put(ctx, "last", fmt.Sprint(writer), fmt.Append(nil, n)))
 		})
-		if err != nil && !errors.Is(err, metastore.ErrUnknown) {
+		if err != nil && !errors.Is(err, metastore.ErrUnknown) && !errors.Is(err, metastore.ErrUnavailable) {
 			return fmt.Errorf("write %s: %w", message(writer, n), err)
 		}
 		l.mu.Lock()
@@ -101,7 +101,7 @@ func (l *ledger) count(ctx context.Context, s metastore.Store) error {
 			l.counted++
 		case errors.Is(err, metastore.ErrUnknown):
 			l.unknown++
-		default:
+		case !errors.Is(err, metastore.ErrUnavailable):
 			l.mu.Unlock()
 			return fmt.Errorf("count: %w", err)
 		}
@@ -118,7 +118,7 @@ func (l *ledger) look(ctx context.Context, s metastore.Store) error {
 			_, err := tx.Events().List(ctx2, "i", 10)
 			return err
 		})
-		if err != nil {
+		if err != nil && !errors.Is(err, metastore.ErrUnavailable) {
 			return fmt.Errorf("look: %w", err)
 		}
 		l.lookedAt++
@@ -151,15 +151,19 @@ func (l *ledger) check(t *testing.T, s metastore.Store) {
 			require.False(t, there[e.Message], "%s is there twice", e.Message)
 			there[e.Message] = true
 		}
-		unknown, last := 0, map[int]int{}
+		unknown, unavailable, last := 0, 0, map[int]int{}
 		for m, err := range l.writes {
 			var writer, n int
 			_, serr := fmt.Sscan(m, &writer, &n)
 			require.NoError(t, serr)
-			if err != nil {
-				unknown++
-			} else {
+			switch {
+			case err == nil:
 				require.True(t, there[m], "%s was acknowledged, and is gone", m)
+			case errors.Is(err, metastore.ErrUnknown):
+				unknown++
+			default:
+				unavailable++
+				require.False(t, there[m], "%s is there, though it was said not to be", m)
 			}
 			if there[m] {
 				last[writer] = max(last[writer], n)
@@ -176,8 +180,8 @@ func (l *ledger) check(t *testing.T, s metastore.Store) {
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, q.Instances, l.counted, "a count is gone")
 		require.LessOrEqual(t, q.Instances, l.counted+l.unknown, "a count is there twice")
-		t.Logf("%d writes, %d of them not known, and %d counts, %d not known; %d looks; the slowest write took %s", len(l.writes), unknown,
-			l.counted+l.unknown, l.unknown, l.lookedAt, l.slowest.Round(time.Millisecond))
+		t.Logf("%d writes, %d of them not known and %d not possible; %d counts, %d not known; %d looks; the slowest write took %s", len(l.writes),
+			unknown, unavailable, l.counted+l.unknown, l.unknown, l.lookedAt, l.slowest.Round(time.Millisecond))
 		return nil
 	})
 }

@@ -41,6 +41,8 @@ type Config struct {
 	Database string      // must be there; empty, or made by Huker
 	TLS      *tls.Config // needed unless Address is a socket or a loopback address; the server's certificate must be for the host of Address, or for ServerName
 	Log      *slog.Logger
+
+	outage time.Duration // see sqlstore.Dialect; for tests
 }
 
 // String gives no password.

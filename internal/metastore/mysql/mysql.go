@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	gomysql "github.com/go-sql-driver/mysql"
 
@@ -60,7 +61,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	return &Store{sqlstore.New(write, read, dialect(cfg.Log))}, nil
+	return &Store{sqlstore.New(write, read, dialect(cfg.Log, cfg.outage))}, nil
 }
 
 func pool(cfg Config, isolation string, size int, recalls *atomic.Uint64) (*sql.DB, error) {
@@ -80,7 +81,7 @@ func pool(cfg Config, isolation string, size int, recalls *atomic.Uint64) (*sql.
 	return db, nil
 }
 
-func dialect(log *slog.Logger) sqlstore.Dialect {
+func dialect(log *slog.Logger, outage time.Duration) sqlstore.Dialect {
 	return sqlstore.Dialect{
 		IsUnique:  isUnique,
 		IsForeign: isForeign,
@@ -89,6 +90,7 @@ func dialect(log *slog.Logger) sqlstore.Dialect {
 		IsUnknown: isUnknown,
 		Isolation: sql.LevelDefault, // the session's, which is serializable
 		Turn:      turn,
+		Outage:    outage,
 		Retried: func(ctx context.Context, attempt int, err error) {
 			level := slog.LevelDebug
 			if attempt == 1 && isGone(err) {

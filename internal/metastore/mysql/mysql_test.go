@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,8 +59,9 @@ func server(tb testing.TB) *mysqltest.Server {
 	return shared.server
 }
 
+// config has patience with a server that is gone: how soon it is back on a busy machine is not what is tested.
 func config(address string, l mysqltest.Login) mysql.Config {
-	return mysql.Config{Address: address, Database: l.Database, User: l.User, Password: l.Password}
+	return mysql.Config{Address: address, Database: l.Database, User: l.User, Password: l.Password}.Patience(2 * time.Minute)
 }
 
 // openAt opens a store, and closes it when the test is over.

@@ -115,7 +115,8 @@ func (c Config) driverConfig(isolation string) (*gomysql.Config, error) {
 	cfg.Logger = driverLog{c.Log}
 	cfg.AllowNativePasswords = false // SHA-1; servers of today have none, and one that asks for it is not ours
 	cfg.ClientFoundRows = true       // sqlstore counts the rows found
-	cfg.InterpolateParams = true     // one round trip a statement instead of three. The driver escapes for the session's sql_mode, and utf8mb4 is safe to escape in
+	// One round trip a statement instead of three. The driver escapes as the session's sql_mode wants it, and utf8mb4 is safe to escape in.
+	cfg.InterpolateParams = true
 	seconds := func(d time.Duration) string { return fmt.Sprint(int(d.Seconds())) }
 	cfg.Params = map[string]string{
 		"character_set_client":     "utf8mb4",

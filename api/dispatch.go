@@ -75,6 +75,9 @@ func (s *server) serve(ctx context.Context, t *table, r *request, w http.Respons
 		return 0, nil, badRequest("The query of the URL is malformed.")
 	}
 	if op.in != nil {
+		if r.http.ContentLength > s.Limits.BodyBytes { // said at once, and not after a minute of waiting for it
+			return 0, nil, &http.MaxBytesError{Limit: s.Limits.BodyBytes}
+		}
 		// A client that never ends its body must not hold a connection for ever. Not every writer has deadlines (tests' have none).
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.Limits.Request))
 		if r.body, err = io.ReadAll(http.MaxBytesReader(w, r.http.Body, s.Limits.BodyBytes)); err != nil {

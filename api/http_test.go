@@ -1,11 +1,15 @@
 package api_test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -141,6 +145,24 @@ func TestBodies(t *testing.T) {
 			require.NotContains(t, message, "secret", "values are not sent back")
 		})
 	}
+}
+
+// TestTooLongIsNotWaitedFor: a length that is too much is refused before a byte of it has come.
+func TestTooLongIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", w.server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nX-Auth-Token: %s\r\nExpect: 100-continue\r\nContent-Length: 5000000000\r\n\r\n", base, alice)
+	require.NoError(t, err)
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	defer func() { _ = answer.Body.Close() }()
+	require.Equal(t, 413, answer.StatusCode, "and not 100, which asks for it")
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"overLimit"`)
 }
 
 func TestRequestID(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
@@ -304,8 +305,15 @@ func bootstrapOf(in *CreateInstance) (*model.Bootstrap, error) {
 
 // checkName refuses names that could not be read or told apart on a terminal.
 func checkName(name string) error {
-	if strings.TrimSpace(name) == "" || strings.ContainsFunc(name, isControl) {
+	seen := func(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+	if !strings.ContainsFunc(name, seen) || strings.ContainsFunc(name, misleads) {
 		return badRequest("Validation error: instance.name must not be blank or hold control characters.")
 	}
 	return nil
+}
+
+// misleads reports whether a rune in a name can make a terminal or a page show something else than the name. U+FFFD stands for what was
+// no character at all.
+func misleads(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) || r == unicode.ReplacementChar
 }

@@ -86,6 +86,11 @@ func TestCreateRefused(t *testing.T) {
 	}{
 		"empty name":          {`{"name":"","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name must not be empty"},
 		"blank name":          {`{"name":" \t","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name"},
+		"name not seen":       {`{"name":"\u200b\u00a0","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name"},
+		"name of half a rune": {`{"name":"a\ud800","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name"},
+		"name with a CSI":     {`{"name":"a\u009b31mred","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name"},
+		"name turned round":   {`{"name":"a\u202eb","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name"},
+		"name of two lines":   {`{"name":"a\u2028b","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name"},
 		"control name":        {`{"name":"a\u0000b","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "instance.name"},
 		"long name":           {`{"name":"` + long + `","flavorRef":1,"volume":{"size":1}}`, 400, "badRequest", "at most 255"},
 		"no flavor":           {`{"name":"n","volume":{"size":1}}`, 400, "badRequest", "flavorRef"},

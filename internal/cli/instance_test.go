@@ -161,14 +161,14 @@ func TestUnprintableNames(t *testing.T) {
 	s := newService(t)
 	s.update(func(tx metastore.Tx) error {
 		return tx.Instances().Create(t.Context(), &model.Instance{
-			ID: "11111111-2222-4333-8444-555555555555", ProjectID: s.project, Name: "a\x1b[31mred\u202e", Desired: model.DesiredPresent, DatastoreVersionID: "dv",
+			ID: "11111111-2222-4333-8444-555555555555", ProjectID: s.project, Name: "a\x1b[31mred\u202e\u2028\u200b", Desired: model.DesiredPresent, DatastoreVersionID: "dv",
 			FlavorID: "1", VolumeGB: 1, Status: model.StatusActive,
 		})
 	})
 	out := s.ok("instance", "list")
 	assert.NotContains(t, out, "\x1b")
 	assert.NotContains(t, out, "\u202e")
-	assert.Contains(t, out, "a?[31mred?")
+	assert.Contains(t, out, "a?[31mred???")
 }
 
 func TestLogs(t *testing.T) {

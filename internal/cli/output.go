@@ -80,9 +80,12 @@ func cells(values []any) table.Row {
 	return row
 }
 
+// zeroWidth is a space that takes none: a name of it alone would be shown as nothing.
+const zeroWidth = '\u200b'
+
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\n' && (unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control)) {
+		if r != '\n' && (unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) || r == zeroWidth) {
 			return '?'
 		}
 		return r

@@ -23,7 +23,7 @@ GOTEST := $(GO) test -shuffle=on
 # run_tests FLAGS,LIST
 run_tests = pkgs=$$($(2)); if [ -n "$$pkgs" ]; then $(GOTEST) $(1) $$pkgs; fi
 
-.PHONY: help up down build images docker test test-quick test-e2e bench lint tidy-check tools clean
+.PHONY: help up down build images docker test test-quick test-e2e bench fleet-up fleet-down lint tidy-check tools clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,16 @@ test-e2e: docker images ## the tests of the whole only: make test-e2e ARGS='-run
 bench: docker images ## every benchmark: make bench ARGS='-bench Create'
 	@scripts/ensure-test-tools bench
 	@HUKER_REQUIRE_DOCKER=1 $(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 60m $(ARGS) ./...
+
+HOSTS ?= 3
+fleet-up: docker images ## several Docker hosts on this machine, for trials: make fleet-up HOSTS=3
+	@scripts/ensure-packages nftables
+	@$(GO) build -o $(TOOLS)/ ./test/fleet/cmd/fleet
+	@$(TOOLS)/fleet up --hosts $(HOSTS) --database-image $(ARGS)
+
+fleet-down: ## remove them, with all that is on them
+	@$(GO) build -o $(TOOLS)/ ./test/fleet/cmd/fleet
+	@$(TOOLS)/fleet down $(ARGS)
 
 lint: tools tidy-check ## gofmt, go vet, golangci-lint, govulncheck, go mod tidy
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt is needed on:"; echo "$$bad"; exit 1; fi

@@ -139,6 +139,13 @@ func freeAddress(t *testing.T) string {
 // start runs the control plane and waits until it is healthy.
 func (p *plane) start(extra ...string) {
 	p.t.Helper()
+	p.startUnknown(extra...)
+	p.signIn()
+}
+
+// startUnknown is start for who has no account of the control plane's own.
+func (p *plane) startUnknown(extra ...string) {
+	p.t.Helper()
 	p.launch(extra...)
 	deadline := time.Now().Add(time.Minute)
 	for !p.healthy() {
@@ -150,7 +157,6 @@ func (p *plane) start(extra ...string) {
 		}
 		require.Less(p.t, time.Now(), deadline, "the control plane does not become healthy:\n%s", p.log.tail(4096))
 	}
-	p.signIn()
 }
 
 // launch runs the control plane without waiting.

@@ -24,7 +24,6 @@ func (k Keystone) Try(method, path, token string, body any) (int, http.Header, O
 	}
 	req, err := http.NewRequestWithContext(k.t.Context(), method, k.URL+path, content)
 	require.NoError(k.t, err)
-	req.Close = true // uwsgi closes connections without saying so
 	req.Header.Set("Content-Type", "application/json")
 	if token != "" {
 		req.Header.Set("X-Auth-Token", token)
@@ -99,10 +98,13 @@ func (k Keystone) User(admin, name, password, role, project string) string {
 	return user
 }
 
-// Endpoint registers a service with one public endpoint.
-func (k Keystone) Endpoint(admin, kind, name, url string) {
+// Endpoint registers a service with one public endpoint, in a region of its own unless that is Region.
+func (k Keystone) Endpoint(admin, kind, name, region, url string) {
 	k.t.Helper()
+	if region != Region {
+		k.Do(http.MethodPost, "/regions", admin, Object{"region": Object{"id": region}}, http.StatusCreated)
+	}
 	service := ID(k.Do(http.MethodPost, "/services", admin, Object{"service": Object{"type": kind, "name": name}}, http.StatusCreated), "service")
 	k.Do(http.MethodPost, "/endpoints", admin, Object{"endpoint": Object{
-		"service_id": service, "interface": "public", "region_id": Region, "url": url}}, http.StatusCreated)
+		"service_id": service, "interface": "public", "region_id": region, "url": url}}, http.StatusCreated)
 }

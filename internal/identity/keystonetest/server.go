@@ -49,9 +49,19 @@ provider = fernet
 type Keystone struct {
 	URL string // of v3: OS_AUTH_URL
 
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	stop func()
 }
+
+// In gives the same Keystone to a subtest.
+func (k Keystone) In(t *testing.T) Keystone {
+	k.t = t
+	return k
+}
+
+// Stop ends this entrance to Keystone: nothing answers there any more.
+func (k Keystone) Stop() { k.stop() }
 
 // Start makes a Keystone with an administrator. It takes about 20 s: short runs skip.
 func Start(t *testing.T) Keystone {
@@ -82,7 +92,7 @@ func Start(t *testing.T) Keystone {
 	run(append([]string{"fernet_setup"}, owner...)...)
 	run(append([]string{"credential_setup"}, owner...)...)
 	run("bootstrap", "--bootstrap-password", AdminPassword, "--bootstrap-public-url", k.URL, "--bootstrap-region-id", Region)
-	k.serve(conf, address)
+	k.stop = k.serve(conf, address)
 	return k
 }
 
@@ -92,7 +102,7 @@ func (k Keystone) ShortLived(life time.Duration) Keystone {
 	address := freeAddress(k.t)
 	conf := k.configure("short.conf", fmt.Sprintf("expiration = %d\n", int(life.Seconds())))
 	k.URL = "http://" + address + "/v3"
-	k.serve(conf, address)
+	k.stop = k.serve(conf, address)
 	return k
 }
 
@@ -112,13 +122,14 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// serve runs Keystone's program until the test ends.
-func (k Keystone) serve(conf, address string) {
+// serve runs Keystone's program until it is stopped, or the test ends.
+func (k Keystone) serve(conf, address string) (stop func()) {
 	t := k.t
 	t.Helper()
 	var log buffer
 	server := exec.Command(testenv.RequireBinary(t, "uwsgi"), "--http-socket", address, "--plugin", "python3", //nolint:noctx // it ends with the test
-		"--wsgi-file", testenv.RequireBinary(t, "keystone-wsgi-public"), "--processes", "1", "--threads", "1", "--die-on-term")
+		"--wsgi-file", testenv.RequireBinary(t, "keystone-wsgi-public"), "--processes", "1", "--threads", "1", "--die-on-term",
+		"--add-header", "Connection: close") // else it closes connections without saying so, and clients that use them again stumble
 	server.Env = append(os.Environ(), "OS_KEYSTONE_CONFIG_FILES="+conf)
 	server.Stdout, server.Stderr = &log, &log
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // none is left behind by a test that crashes
@@ -135,15 +146,19 @@ func (k Keystone) serve(conf, address string) {
 		close(ended)
 	}()
 	require.NoError(t, <-started)
-	t.Cleanup(func() {
+	stop = func() {
 		_ = server.Process.Kill()
 		<-ended
+	}
+	t.Cleanup(func() {
+		stop()
 		if t.Failed() {
 			t.Logf("Keystone said:\n%s", log.String())
 		}
 	})
 	require.Eventually(t, func() bool { code, _, _ := k.Try(http.MethodGet, "", "", nil); return code == http.StatusOK }, time.Minute, 200*time.Millisecond,
 		"Keystone does not answer")
+	return stop
 }
 
 // buffer is written to by a process and read meanwhile.

@@ -123,10 +123,17 @@ func (s *Store) plan(ctx context.Context, l *link, ops []coord.Op, sess *Session
 	if p.refused() {
 		return p, nil
 	}
-	for i, op := range ops {
-		if err := s.step(ctx, l, p, op, states[i], sess); err != nil {
-			return nil, err
-		}
+	steps := make([]plan, len(ops))
+	if err := parallel(ctx, len(ops), func(ctx context.Context, i int) error {
+		return s.step(ctx, l, &steps[i], ops[i], states[i], sess)
+	}); err != nil {
+		return nil, err
+	}
+	for _, step := range steps {
+		p.on(step.conditions...)
+		p.do(step.changes...)
+		p.ephemeral = append(p.ephemeral, step.ephemeral...)
+		p.again = p.again || step.again
 	}
 	return p, nil
 }
@@ -174,7 +181,7 @@ func refuse(op coord.Op, st *state) error {
 	return nil
 }
 
-// step adds an operation to the plan.
+// step plans one operation.
 func (s *Store) step(ctx context.Context, l *link, p *plan, op coord.Op, st *state, sess *Session) error {
 	value := valuePath(st.dir)
 	switch op.Kind {

@@ -56,14 +56,13 @@ func (s *Store) makeContainers(conn *gozk.Conn, st *state) error {
 		}
 	}
 	for changes := int32(0); s.who.mighty() && len(made) > 0; changes++ {
-		now, err := readRights(conn, st.near)
-		if err != nil {
+		there, stat, err := conn.Exists(st.near)
+		if err != nil || !there || stat.Version == from.version {
+			return err
+		}
+		if from, err = readRights(conn, st.near); err != nil {
 			return gone(err)
 		}
-		if now.version == from.version {
-			return nil
-		}
-		from = now
 		for _, dir := range made {
 			// Only as long as nobody else has given rights on it.
 			if _, err := conn.SetACL(dir, from.acl, changes); err != nil && !overtaken(err) {

@@ -25,7 +25,7 @@
 // one change must fit into the servers' jute.maxbuffer (1 MiB by default, all values and keys together): a larger one ends the
 // connection, which cannot be told from an outage.
 //
-// Who hears nothing from the leader for 0.65 of the time to live calls its session lost; session.go has the reckoning.
+// A session is called lost when the leader has not been heard of for 0.65 of its time to live; session.go has the reckoning.
 //
 // # Rights
 //

@@ -60,8 +60,8 @@ func TestStoppedHolder(t *testing.T) {
 	require.NoError(t, lb.Context.Err())
 }
 
-// TestLeasesNeverOverlap: candidates in an ensemble, behind networks that are cut now and then, while servers are stopped and killed. Of
-// two leaders, the first knows that it is over before the second begins.
+// TestLeasesNeverOverlap: candidates in an ensemble, behind networks that are cut now and then, while servers are stopped, cut off and
+// killed. Of two leaders, the first knows that it is over before the second begins.
 func TestLeasesNeverOverlap(t *testing.T) {
 	long(t)
 	e := zktest.Start(t, 3)
@@ -108,11 +108,16 @@ func TestLeasesNeverOverlap(t *testing.T) {
 			}
 		}
 		victim := e.Servers[round%3]
-		if round%2 == 0 {
+		switch round / 2 {
+		case 0:
 			victim.Pause(t)
 			time.Sleep(2500 * time.Millisecond)
 			victim.Resume(t)
-		} else {
+		case 1:
+			victim.Isolate()
+			time.Sleep(2500 * time.Millisecond)
+			victim.Rejoin()
+		default:
 			victim.Kill()
 			time.Sleep(2500 * time.Millisecond)
 			victim.Launch(t)

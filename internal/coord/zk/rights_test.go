@@ -85,6 +85,7 @@ func TestExpelWhileOthersWrite(t *testing.T) {
 
 // TestSharedAndNestedPrefixes: what one principal loses, others keep.
 func TestSharedAndNestedPrefixes(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
 	gate := zk.NewGatekeeper(admin)
@@ -121,6 +122,7 @@ func TestSharedAndNestedPrefixes(t *testing.T) {
 
 // TestNothingIsLeft: instances come and go; of those that went, ZooKeeper keeps nothing.
 func TestNothingIsLeft(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
 	gate := zk.NewGatekeeper(admin)
@@ -161,18 +163,47 @@ func TestNothingIsLeft(t *testing.T) {
 
 // TestKeptPrefix: an admitted prefix stays usable however empty it is.
 func TestKeptPrefix(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
-	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	admin := e.Root(t)
+	require.NoError(t, zk.NewGatekeeper(admin).Admit(soon(t), "guest.a", []string{"/guests/a"}))
 	guest := e.Open(t, "guest.a")
+	conn := e.Raw(t, zk.RootPrincipal)
 	for range 2 {
 		put(t, guest, "/guests/a/x/y", "1")
+		put(t, admin, "/others/a/x/y", "1")
 		require.NoError(t, guest.Apply(soon(t), coord.Delete("/guests/a/x/y", 0)))
-		conn := e.Raw(t, zk.RootPrincipal)
-		require.Eventually(t, func() bool {
-			there, _, err := conn.Exists(keys + "/guests/a/x")
+		require.NoError(t, admin.Apply(soon(t), coord.Delete("/others/a/x/y", 0)))
+		require.Eventually(t, func() bool { // by then the servers have had time for the other as well
+			there, _, err := conn.Exists(keys + "/others")
 			return err == nil && !there
 		}, 30*time.Second, 50*time.Millisecond)
 	}
 	_, err := guest.Get(soon(t), "/guests/a/x/y")
 	require.ErrorIs(t, err, coord.ErrNotFound)
+}
+
+// TestRightsChangeBetweenReadAndWrite: a key is about to be made with the rights that its directory had.
+func TestRightsChangeBetweenReadAndWrite(t *testing.T) {
+	e := zktest.Start(t, 1)
+	admin := e.Root(t)
+	gate := zk.NewGatekeeper(admin)
+	conn := e.Raw(t, zk.RootPrincipal)
+	require.NoError(t, gate.Admit(soon(t), "guest.a", []string{"/c"}))
+	put(t, admin, "/c/dir/key/other", "x")
+	for name, change := range map[string]func() error{
+		"expel": func() error { return gate.Expel(soon(t), "guest.a") },
+		"admit": func() error { return gate.Admit(soon(t), "guest.b", []string{"/c/dir"}) },
+	} {
+		op := coord.Put("/c/dir/key", []byte(name), nil)
+		commit, err := admin.Prepare(soon(t), op)
+		require.NoError(t, err)
+		require.NoError(t, change())
+		require.Error(t, commit(soon(t)), name)
+		require.NoError(t, admin.Apply(soon(t), op))
+		require.NoError(t, admin.Apply(soon(t), coord.Delete(op.Key, 0)))
+	}
+	put(t, admin, "/c/dir/key", "x")
+	require.Empty(t, bearers(t, conn, "", "guest.a"))
+	require.Equal(t, "x", string(get(t, e.Open(t, "guest.b"), "/c/dir/key").Value))
 }

@@ -24,11 +24,13 @@ import (
 // that a quarter of the time to live is half a tick or more. Hence: when a sync that was sent at t is answered, the newest touch that
 // was sent before t - ttl/4 has reached the leader, and the session lives until ttl after that one.
 //
-// A server asks the leader before it takes back a client that lost its connection, so such a greeting proves the touch at once.
+// A server asks the leader before it takes back a client that lost its connection, so such a greeting is a touch that has reached the
+// leader; it is counted as the answer to a sync all the same.
 //
-// What this leaves out: a leader that is cut off from the others, and answers its own clients for up to syncLimit ticks, while the others
-// elect a new one, which gives all sessions their whole time to live again. With syncLimit ticks below a third of the time to live
-// there is no overlap.
+// So a session is called lost 0.65 of its time to live after the last word of a leader at the latest. What that leaves out: a leader that is cut
+// off from the others, and answers its own clients for up to syncLimit ticks and one, while the others elect a new one, which gives
+// all sessions their whole time to live again. With that many ticks below a third of the time to live there is no overlap; with more there
+// may be one if the others find each other at once. Leadership.Guard holds in any case.
 const (
 	touchesPerTTL = 8
 	provenAfter   = 4  // a quarter of the time to live
@@ -166,8 +168,8 @@ func (s *Session) greeted(g greeting) {
 		s.lose()
 		return
 	}
-	s.ttl, s.touches = g.timeout, nil
-	s.prove(g.asked)
+	s.ttl, s.touches = g.timeout, []time.Time{g.asked}
+	s.prove(g.asked.Add(-s.ttl / provenAfter))
 }
 
 // event is called by go-zookeeper.

@@ -105,6 +105,7 @@ func TestStolenCertificate(t *testing.T) {
 // TestEndedSession: what package zk says ZooKeeper cannot prevent. Whoever may connect can work out the password of anybody's session and
 // end it. That takes a lease; it must not let two act.
 func TestEndedSession(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
 	require.NoError(t, zk.NewGatekeeper(admin).Admit(soon(t), "guest.a", []string{"/guests/a"}))
@@ -170,6 +171,7 @@ func endSession(t *testing.T, e *zktest.Ensemble, principal string, number int64
 
 // TestMaimedKeys: a guest does what it can to its own keys, so that nobody gets rid of them.
 func TestMaimedKeys(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
 	gate := zk.NewGatekeeper(admin)
@@ -231,6 +233,7 @@ func TestMaimedKeys(t *testing.T) {
 
 // TestNoCertificate: without a certificate of this deployment one does not even get to ask.
 func TestNoCertificate(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
 	foreign, err := pki.NewCA("another deployment")
 	require.NoError(t, err)

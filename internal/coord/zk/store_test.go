@@ -3,6 +3,8 @@ package zk_test
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,6 +132,7 @@ func TestOpenRefusesNonsense(t *testing.T) {
 
 // TestResync: what changes while a watcher is cut off is told as a Resync, and it goes on after that.
 func TestResync(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
 	proxy := coordtest.NewProxy(t, e.Servers[0].Address)
@@ -179,6 +182,7 @@ func TestResync(t *testing.T) {
 
 // TestWatchesAreTakenBack: who watches and stops, again and again, leaves nothing behind in the client.
 func TestWatchesAreTakenBack(t *testing.T) {
+	long(t)
 	e := zktest.Start(t, 1)
 	s := e.Root(t)
 	put(t, s, "/a/b", "x")
@@ -216,4 +220,56 @@ func TestGuestSession(t *testing.T) {
 	case <-time.After(time.Second):
 		require.Fail(t, "it goes on")
 	}
+}
+
+// TestEventsInOrder: whoever writes where, events come in the order of the changes.
+func TestEventsInOrder(t *testing.T) {
+	e := zktest.Start(t, 1)
+	reader := e.Root(t)
+	events, err := reader.Watch(t.Context(), "/")
+	require.NoError(t, err)
+	const writers, each = 5, 150
+	var wg sync.WaitGroup
+	for w := range writers {
+		s := e.Root(t)
+		wg.Go(func() {
+			for i := range each {
+				key := fmt.Sprintf("/d%d/%d/k%d", i%3, w, i%11)
+				op := coord.Put(key, []byte(strconv.Itoa(i)), nil)
+				if i%4 == 3 {
+					op = coord.Delete(key, 0)
+				}
+				if err := s.Apply(t.Context(), op); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		_ = reader.Apply(t.Context(), coord.Put("/end", nil, nil))
+	}()
+	var newest coord.Revision
+	told := map[string]coord.Revision{}
+	for n := 0; ; n++ {
+		ev := <-events
+		require.False(t, ev.Resync)
+		if ev.Entry == nil {
+			delete(told, ev.Key)
+			continue
+		}
+		require.Greater(t, ev.Entry.Revision, newest, "event %d, %s", n, ev.Key)
+		newest = ev.Entry.Revision
+		told[ev.Key] = newest
+		if ev.Key == "/end" {
+			break
+		}
+	}
+	entries, err := reader.List(soon(t), "/")
+	require.NoError(t, err)
+	there := map[string]coord.Revision{}
+	for _, entry := range entries {
+		there[entry.Key] = entry.Revision
+	}
+	require.Equal(t, there, told)
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/huker/huker/internal/coord/coordtest"
 	"github.com/huker/huker/internal/pki"
 )
 
@@ -29,7 +28,9 @@ type Server struct {
 	tls   bool
 	probe *tls.Config
 	cmd   *exec.Cmd
-	peers []*coordtest.Proxy // to and from the other servers
+
+	fabric *fabric // to the other servers; nil: there are none
+	socks  string  // the port of its own proxy to it
 }
 
 // prepare writes the server's files.
@@ -78,11 +79,17 @@ func (s *Server) Launch(t testing.TB) {
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	defer log.Close()
-	cmd := exec.Command(s.java,
+	args := []string{
 		"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-Djute.maxbuffer=2097152", "-Dznode.container.checkIntervalMs=1000", "-Dznode.container.maxNeverUsedIntervalMs=3000",
-		"-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
+		"-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"),
+	}
+	if s.fabric != nil {
+		// The last has even connections to the loopback go through it.
+		args = append([]string{"-DsocksProxyHost=" + loopback, "-DsocksProxyPort=" + s.socks, "-DsocksNonProxyHosts="}, args...)
+	}
+	cmd := exec.Command(s.java, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// It ends with the test, however that ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -113,18 +120,10 @@ func (s *Server) Resume(t testing.TB) {
 }
 
 // Isolate cuts the server off from the other servers, not from its clients.
-func (s *Server) Isolate() {
-	for _, p := range s.peers {
-		p.Cut()
-	}
-}
+func (s *Server) Isolate() { s.fabric.set(s.id, true) }
 
 // Rejoin takes that back.
-func (s *Server) Rejoin() {
-	for _, p := range s.peers {
-		p.Mend()
-	}
-}
+func (s *Server) Rejoin() { s.fabric.set(s.id, false) }
 
 // Mode is "standalone", "leader" or "follower"; empty while it does not serve.
 func (s *Server) Mode() string {

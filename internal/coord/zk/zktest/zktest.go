@@ -18,7 +18,6 @@ import (
 	gozk "github.com/go-zookeeper/zk"
 	"github.com/stretchr/testify/require"
 
-	"github.com/huker/huker/internal/coord/coordtest"
 	"github.com/huker/huker/internal/coord/zk"
 	"github.com/huker/huker/internal/pki"
 	"github.com/huker/huker/internal/testenv"
@@ -30,6 +29,8 @@ const (
 	// Its own class path lacks what Netty needs for TLS.
 	classes = "/usr/share/java/zookeeper.jar:/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar:/usr/share/java/slf4j-simple.jar"
 )
+
+const loopback = "127.0.0.1"
 
 // startTimeout bounds how long servers may take to serve.
 const startTimeout = 60 * time.Second
@@ -45,10 +46,16 @@ func Start(t testing.TB, n int) *Ensemble {
 	t.Helper()
 	ca, err := pki.NewCA("zktest")
 	require.NoError(t, err)
-	e := start(t, n, ca)
+	return StartOn(t, n, loopback, ca)
+}
+
+// StartOn runs n servers with TLS on an address of this machine.
+func StartOn(t testing.TB, n int, ip string, ca *pki.CA) *Ensemble {
+	t.Helper()
+	e := start(t, n, ip, ca)
 	// What the servers' owner does once.
 	conn := e.Raw(t, zk.RootPrincipal)
-	_, err = conn.SetACL("/", []gozk.ACL{{Perms: gozk.PermAll, Scheme: "x509", ID: "CN=" + zk.RootPrincipal}}, -1)
+	_, err := conn.SetACL("/", []gozk.ACL{{Perms: gozk.PermAll, Scheme: "x509", ID: "CN=" + zk.RootPrincipal}}, -1)
 	require.NoError(t, err)
 	conn.Close()
 	return e
@@ -57,10 +64,10 @@ func Start(t testing.TB, n int) *Ensemble {
 // StartPlain runs one server without TLS.
 func StartPlain(t testing.TB) *Ensemble {
 	t.Helper()
-	return start(t, 1, nil)
+	return start(t, 1, loopback, nil)
 }
 
-func start(t testing.TB, n int, ca *pki.CA) *Ensemble {
+func start(t testing.TB, n int, ip string, ca *pki.CA) *Ensemble {
 	t.Helper()
 	testenv.RequireBinary(t, script)
 	java := testenv.RequireBinary(t, "java")
@@ -68,7 +75,7 @@ func start(t testing.TB, n int, ca *pki.CA) *Ensemble {
 	dir := t.TempDir()
 	for i := range n {
 		e.Servers = append(e.Servers, &Server{
-			id: i + 1, dir: filepath.Join(dir, fmt.Sprint(i+1)), java: java, tls: ca != nil, Address: freeAddress(t),
+			id: i + 1, dir: filepath.Join(dir, fmt.Sprint(i+1)), java: java, tls: ca != nil, Address: freeAddress(t, ip),
 		})
 	}
 	peers := e.connect(t)
@@ -77,7 +84,7 @@ func start(t testing.TB, n int, ca *pki.CA) *Ensemble {
 	}
 	for _, s := range e.Servers {
 		s.probe = e.Servers[0].probe
-		s.prepare(t, ca, peers[s.id])
+		s.prepare(t, ca, peers)
 		t.Cleanup(s.Kill)
 		s.Launch(t)
 	}
@@ -87,41 +94,33 @@ func start(t testing.TB, n int, ca *pki.CA) *Ensemble {
 	return e
 }
 
-// connect has servers reach each other by proxies, so that one can be cut off from the others. It gives each one's view of the
-// ensemble.
-func (e *Ensemble) connect(t testing.TB) map[int][]string {
+// connect has servers reach each other by way of a fabric. It gives their view of the ensemble.
+func (e *Ensemble) connect(t testing.TB) (peers []string) {
 	t.Helper()
-	peers := map[int][]string{}
 	if len(e.Servers) == 1 {
-		return peers
+		return nil
 	}
-	port := func(address string) string {
-		_, p, err := net.SplitHostPort(address)
-		require.NoError(t, err)
-		return p
-	}
-	for _, to := range e.Servers {
-		quorum, election := freeAddress(t), freeAddress(t)
-		for _, from := range e.Servers {
-			q, v := quorum, election
-			if from != to {
-				for _, address := range []*string{&q, &v} {
-					p := coordtest.NewProxy(t, *address)
-					*address = p.Address
-					from.peers, to.peers = append(from.peers, p), append(to.peers, p)
-				}
-			}
-			peers[from.id] = append(peers[from.id], fmt.Sprintf("server.%d=127.0.0.1:%s:%s", to.id, port(q), port(v)))
+	f := newFabric(t)
+	for _, s := range e.Servers {
+		line := fmt.Sprintf("server.%d=%s", s.id, loopback)
+		for range 2 { // for the leader's followers, and for elections
+			address := freeAddress(t, loopback)
+			f.owners[address] = s.id
+			_, port, err := net.SplitHostPort(address)
+			require.NoError(t, err)
+			line += ":" + port
 		}
+		peers = append(peers, line)
+		s.fabric, s.socks = f, f.proxy(t, s.id)
 	}
 	return peers
 }
 
 // freeAddress picks a port; ZooKeeper does not tell which one it picked itself. Someone else may take it meanwhile, which is rare enough for
 // tests.
-func freeAddress(t testing.TB) string {
+func freeAddress(t testing.TB, ip string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", ip+":0")
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().String()

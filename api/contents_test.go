@@ -84,6 +84,36 @@ func TestUsers(t *testing.T) {
 	require.Empty(t, w.guests.users)
 }
 
+// TestNamesThatCannotBe: MySQL fails, rather than finding nothing, where it is asked for what it could not store. It is not asked.
+func TestNamesThatCannotBe(t *testing.T) {
+	w := newWorld(t)
+	one := base + "/" + w.active(alice, mine, "n")
+	w.guests.fail(errors.New("conversion from collation utf8mb4_0900_ai_ci into utf8mb3_bin impossible"))
+	const smile, broken = "%F0%9F%98%80", "%EF%BF%BD"
+	for _, name := range []string{smile, broken, "a@" + smile, "%C2%85"} {
+		user := one + "/users/" + name
+		w.call(alice, "GET", user, "").fault(404, "itemNotFound")
+		w.call(alice, "PUT", user, `{"user":{"password":"p"}}`).fault(404, "itemNotFound")
+		w.call(alice, "DELETE", user, "").fault(404, "itemNotFound")
+		w.call(alice, "GET", user+"/databases", "").fault(404, "itemNotFound")
+		w.call(alice, "PUT", user+"/databases", `{"databases":[{"name":"a"}]}`).fault(404, "itemNotFound")
+		w.call(alice, "DELETE", user+"/databases/a", "").fault(404, "itemNotFound")
+		w.call(alice, "DELETE", one+"/databases/"+name, "").fault(404, "itemNotFound")
+		for _, list := range []string{"/users", "/databases"} {
+			w.call(alice, "GET", one+list+"?marker="+name, "").fault(400, "badRequest")
+		}
+	}
+	w.call(alice, "PUT", one+"/users", `{"users":[{"name":"\ud83d\ude00","password":"p"}]}`).fault(404, "itemNotFound")
+	w.call(alice, "PUT", one+"/users", `{"users":[{"name":"a","host":"\ud83d\ude00","password":"p"}]}`).fault(404, "itemNotFound")
+	w.call(alice, "DELETE", one+"/databases/"+strings.Repeat("a", 65), "").fault(404, "itemNotFound")
+	w.call(alice, "GET", one+"/users?marker=%ff", "").fault(400, "badRequest")
+	for _, file := range []string{"ibdata1", "IBTMP1", "undo_001", "undo_002", "ib_buffer_pool"} {
+		says := w.call(alice, "POST", one+"/databases", `{"databases":[{"name":"`+file+`"}]}`).fault(400, "badRequest")
+		require.Contains(t, says, "reserved")
+	}
+	require.Empty(t, w.guests.asked)
+}
+
 func TestGrants(t *testing.T) {
 	w := newWorld(t)
 	one := base + "/" + w.active(alice, mine, "n")

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/huker/huker/internal/protocol"
 )
@@ -59,7 +60,7 @@ func (s *server) createDatabases(ctx context.Context, r *request, in *NewDatabas
 }
 
 func (s *server) listDatabases(ctx context.Context, r *request, _ *none) (*DatabasesBody, error) {
-	limit, marker, err := r.page(min(maxGuestPage, s.Limits.PageSize))
+	limit, marker, err := r.guestPage(s.Limits.PageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -86,5 +87,9 @@ func (s *server) deleteDatabase(ctx context.Context, r *request, _ *none) (*none
 	if err != nil {
 		return nil, err
 	}
-	return nil, guestFault(i.ID, s.Guests.DeleteDatabase(ctx, i.ID, r.path["database"]))
+	name := r.path["database"]
+	if !storable(name) || utf8.RuneCountInString(name) > maxDatabaseName {
+		return nil, notFound("There is no database %s.", clip(name))
+	}
+	return nil, guestFault(i.ID, s.Guests.DeleteDatabase(ctx, i.ID, name))
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/huker/huker/internal/model"
+	"github.com/huker/huker/internal/protocol"
 )
 
 // Limits of MySQL, in characters. Source: its manual, "Identifier Length Limits". The guest checks names too, and has the last word;
@@ -22,7 +23,9 @@ const (
 // anyHost is the host of a user who may come from everywhere.
 const anyHost = "%"
 
-var reservedDatabases = []string{"mysql", "information_schema", "performance_schema", "sys", "lost+found"}
+// reservedDatabases are the server's own, and files of its that are beside the databases' directories.
+var reservedDatabases = []string{"mysql", "information_schema", "performance_schema", "sys", "lost+found", "ibdata1", "ibtmp1", "ib_buffer_pool",
+	"undo_001", "undo_002"}
 
 var (
 	hostPattern    = regexp.MustCompile(`^[A-Za-z0-9._:%/-]+$`)
@@ -30,13 +33,16 @@ var (
 )
 
 // identifier reports whether MySQL can take s as a name at all.
-func identifier(s string) bool {
+func identifier(s string) bool { return storable(s) && strings.TrimSpace(s) == s && s != "" }
+
+// storable reports whether a name of MySQL's can be s. Asked for anything else it fails, rather than finding nothing.
+func storable(s string) bool {
 	for _, r := range s {
 		if r > 0xFFFF || r == utf8.RuneError || unicode.IsControl(r) {
 			return false
 		}
 	}
-	return strings.TrimSpace(s) == s && s != ""
+	return true
 }
 
 func checkDatabaseName(name string) error {
@@ -166,6 +172,14 @@ func newUsers(in []NewUser) ([]model.User, error) {
 		out = append(out, u)
 	}
 	return out, nil
+}
+
+// existing is a user to ask a guest for; 404 for what no user's name can be.
+func existing(name, host string) (protocol.UserRequest, error) {
+	if !storable(name) || !storable(host) {
+		return protocol.UserRequest{}, notFound("There is no user %s.", clip(name))
+	}
+	return protocol.UserRequest{Name: name, Host: host}, nil
 }
 
 // userOf reads a user as paths name him: "name", "name@host", or "name@" for one whose name ends so. A name may hold an @, a host not.

@@ -195,6 +195,15 @@ func (r *request) page(most int) (limit int, marker string, err error) {
 	return limit, r.query.Get("marker"), nil
 }
 
+// guestPage is a page of what a guest lists; its marker is a name.
+func (r *request) guestPage(most int) (limit int, marker string, err error) {
+	limit, marker, err = r.page(min(maxGuestPage, most))
+	if err == nil && !storable(marker) {
+		err = badRequest("The marker must be the name of the last entry of the page before.")
+	}
+	return limit, marker, err
+}
+
 // names gives the names of databases as bodies have them.
 func names(ds []string) []DatabaseName {
 	out := make([]DatabaseName, 0, len(ds))

@@ -95,7 +95,7 @@ func (s *server) createUsers(ctx context.Context, r *request, in *NewUsersBody) 
 }
 
 func (s *server) listUsers(ctx context.Context, r *request, _ *none) (*UsersBody, error) {
-	limit, marker, err := r.page(min(maxGuestPage, s.Limits.PageSize))
+	limit, marker, err := r.guestPage(s.Limits.PageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,10 @@ func (s *server) setPasswords(ctx context.Context, r *request, in *PasswordsBody
 		if err := checkPassword(in.Users[k].Password); err != nil {
 			return nil, err
 		}
-		u := protocol.UserRequest{Name: in.Users[k].Name, Host: orDefault(in.Users[k].Host, anyHost)}
+		u, err := existing(in.Users[k].Name, orDefault(in.Users[k].Host, anyHost))
+		if err != nil {
+			return nil, err
+		}
 		if _, err := s.Guests.User(ctx, i.ID, u); err != nil {
 			return nil, guestFault(i.ID, err)
 		}
@@ -162,8 +165,11 @@ func (s *server) user(ctx context.Context, r *request) (model.Instance, model.Us
 	if err != nil {
 		return i, model.User{}, err
 	}
-	name, host := userOf(r.path["user"])
-	u, err := s.Guests.User(ctx, i.ID, protocol.UserRequest{Name: name, Host: host})
+	wanted, err := existing(userOf(r.path["user"]))
+	if err != nil {
+		return i, model.User{}, err
+	}
+	u, err := s.Guests.User(ctx, i.ID, wanted)
 	return i, u, guestFault(i.ID, err)
 }
 
@@ -193,9 +199,12 @@ func (s *server) updateUser(ctx context.Context, r *request, in *UserChangeBody)
 			return nil, err
 		}
 	}
-	name, host := userOf(r.path["user"])
+	u, err := existing(userOf(r.path["user"]))
+	if err != nil {
+		return nil, err
+	}
 	return nil, guestFault(i.ID, s.Guests.UpdateUser(ctx, i.ID, protocol.UserUpdate{
-		Name: name, Host: host, NewName: c.Name, NewHost: c.Host, NewPassword: c.Password,
+		Name: u.Name, Host: u.Host, NewName: c.Name, NewHost: c.Host, NewPassword: c.Password,
 	}))
 }
 
@@ -204,6 +213,9 @@ func (s *server) deleteUser(ctx context.Context, r *request, _ *none) (*none, er
 	if err != nil {
 		return nil, err
 	}
-	name, host := userOf(r.path["user"])
-	return nil, guestFault(i.ID, s.Guests.DeleteUser(ctx, i.ID, protocol.UserRequest{Name: name, Host: host}))
+	u, err := existing(userOf(r.path["user"]))
+	if err != nil {
+		return nil, err
+	}
+	return nil, guestFault(i.ID, s.Guests.DeleteUser(ctx, i.ID, u))
 }

@@ -163,7 +163,10 @@ func testCallServerDies(t *testing.T, h Harness) {
 func testManyQueues(t *testing.T, h Harness) {
 	b := open(t, h)
 	base := queue(t, b)
-	const n = 300
+	n := 300
+	if testing.Short() {
+		n = 30
+	}
 	start := time.Now()
 	for i := range n {
 		require.NoError(t, b.Publish(soon(t), fmt.Sprintf("%s.%d", base, i), bus.Message{Body: fmt.Append(nil, i)}))

@@ -19,6 +19,8 @@ BINARIES := huker huker-api huker-nodekeeper huker-sysmgr huker-guestagent huker
 # Packages with a test of the whole, which run one after the other; all others run beside each other.
 WHOLE := $(GO) list ./... | { grep '/test/' || true; }
 PARTS := $(GO) list ./... | { grep -v '/test/' || true; }
+# The quick run leaves off those that start servers of others, which takes its time: ZooKeeper, RabbitMQ.
+QUICK := $(PARTS) | { grep -vE '/(coord/zk|bus/rabbitmq)' || true; }
 GOTEST := $(GO) test -shuffle=on
 # run_tests FLAGS,LIST
 run_tests = pkgs=$$($(2)); if [ -n "$$pkgs" ]; then $(GOTEST) $(1) $$pkgs; fi
@@ -52,7 +54,7 @@ test: docker images ## every test, the real ones included, with the race detecto
 
 test-quick: ## the tests that need no Docker, in under a minute
 	@# Twice as many packages at once as there are cores, because most of them wait more than they compute.
-	@export HUKER_NO_DOCKER=1; $(call run_tests,-short -timeout 2m -p $$((2 * $$(nproc))),$(PARTS))
+	@export HUKER_NO_DOCKER=1; $(call run_tests,-short -timeout 2m -p $$((2 * $$(nproc))),$(QUICK))
 
 test-e2e: docker images ## the tests of the whole only: make test-e2e ARGS='-run TestName -v'
 	@scripts/ensure-test-tools

@@ -52,9 +52,8 @@ type Plane struct {
 
 func (p Plane) container() string { return p.Name + "-control" }
 
-// xtablesLock is iptables' own lock on the host: without it two programs that change rules at once lose each other's.
-const xtablesLock = "/run/xtables.lock"
-
+// spec binds only what is there after a reboot, before anything else has run: else Docker could not start the container then, and does not
+// try twice. iptables' lock, /run/xtables.lock, is not; with nf_tables, which both sides have to use (see backend), there is no need of it.
 func (p Plane) spec() runtime.Spec {
 	return runtime.Spec{
 		Name: p.container(), Image: p.Image, Entrypoint: []string{"/usr/local/bin/huker"}, Args: append([]string{"serve"}, p.Args...),
@@ -63,7 +62,6 @@ func (p Plane) spec() runtime.Spec {
 		Mounts: []runtime.Mount{
 			{Kind: runtime.MountBind, Source: p.DataDir, Target: p.DataDir},
 			{Kind: runtime.MountBind, Source: p.Socket, Target: "/var/run/docker.sock"},
-			{Kind: runtime.MountBind, Source: xtablesLock, Target: xtablesLock},
 			{Kind: runtime.MountMemory, Target: "/tmp", SizeMB: 64},
 		},
 	}
@@ -74,9 +72,6 @@ func (p Plane) spec() runtime.Spec {
 func Up(ctx context.Context, e Engine, p Plane, say func(string)) error {
 	if err := os.MkdirAll(p.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
-	}
-	if err := touch(xtablesLock); err != nil {
-		return err
 	}
 	spec := p.spec()
 	there, err := e.Inspect(ctx, spec.Name)
@@ -104,14 +99,6 @@ func Up(ctx context.Context, e Engine, p Plane, say func(string)) error {
 		return err
 	}
 	return awaitHealth(ctx, p)
-}
-
-func touch(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("making %s: %w", path, err)
-	}
-	return f.Close()
 }
 
 func awaitHealth(ctx context.Context, p Plane) error {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -165,14 +164,16 @@ func (f *Fleet) start(ctx context.Context, base string) error {
 
 // Open takes over a fleet that was kept. It is to be given back with Release.
 func Open(ctx context.Context, name string) (*Fleet, error) {
-	dir := fleetDir(name)
-	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("fleet %s: %w", name, ErrNotFound)
-	}
-	own, err := lock(filepath.Join(dir, "lock"), false)
+	held, err := registry()
 	if err != nil {
-		return nil, fmt.Errorf("fleet %s: %w", name, err)
+		return nil, err
 	}
+	defer held.Close()
+	own, err := take(name)
+	if err != nil {
+		return nil, err
+	}
+	dir := fleetDir(name)
 	s, err := readState(dir)
 	if err != nil {
 		return nil, errors.Join(err, own.Close())
@@ -221,12 +222,24 @@ func (f *Fleet) Close(ctx context.Context) error {
 		h.power.Lock() // whoever starts one now would leave it behind
 		defer h.power.Unlock()
 	}
-	err := remove(ctx, f.Name)
+	err := f.clear(ctx)
 	for _, h := range f.Hosts {
 		h.pid.Store(0)
 	}
 	f.parent.end()
 	return errors.Join(err, f.own.Close())
+}
+
+func (f *Fleet) clear(ctx context.Context) error {
+	if err := end(ctx, f.Name); err != nil {
+		return err
+	}
+	held, err := registry()
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	return erase(f.Name)
 }
 
 // Heal heals all hosts, beside each other.
@@ -258,26 +271,3 @@ func (f *Fleet) hostNames() []string {
 
 // save writes the state down. mu must be held, or nobody else know the fleet yet.
 func (f *Fleet) save() error { return writeState(f.Dir, f.state) }
-
-// remove ends what runs of a fleet and removes what is left of it. Its lock must be held.
-func remove(ctx context.Context, name string) error {
-	dir := fleetDir(name)
-	var pids []int
-	for _, pid := range holding(dir) {
-		pids = append(pids, pid)
-	}
-	if err := kill(ctx, pids, cgroupOf(name)); err != nil {
-		return fmt.Errorf("ending fleet %s: %w", name, err)
-	}
-	// The kernel takes it away in its own time, as the other end was in the switch.
-	if link, err := netlink.LinkByName(linkPrefix + name); err == nil {
-		if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
-			return fmt.Errorf("removing interface %s: %w", linkPrefix+name, err)
-		}
-	}
-	_, _ = removeGroups("/" + cgroups) // unless other fleets are in it
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("removing fleet %s: %w", name, err)
-	}
-	return nil
-}

@@ -53,19 +53,11 @@ func kill(ctx context.Context, pids []int, cgroup string) error {
 	}
 }
 
-// dead says whether a process has ended. One that is only not waited for has; so has one that ends and waits for those that it was the first of.
+// dead says whether a process has ended, with its files and connections closed. One that is only not waited for has, and so has one that waits, on its way
+// out, for the processes that it was the first of: the last thing that either gives up are its namespaces.
 func dead(pid int) bool {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return true
-	}
-	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if f[0] == "Z" || f[0] == "X" {
-		return true
-	}
-	const exiting = 0x4 // PF_EXITING
-	flags, err := strconv.ParseUint(f[6], 10, 64)
-	return err == nil && flags&exiting != 0
+	_, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	return err != nil
 }
 
 // inside lists the processes in the process namespaces of some first processes, and in namespaces below these: containers.

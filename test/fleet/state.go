@@ -101,7 +101,7 @@ func lock(path string, wait bool) (*os.File, error) {
 	return nil, fmt.Errorf("locking %s: %w", path, err)
 }
 
-// registry is held while fleets are looked for, come and go.
+// registry is held while fleets are looked for, are taken over, come and go: who finds a fleet's directory finds its lock in it.
 func registry() (*os.File, error) {
 	if err := os.MkdirAll(fleetsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("making the fleets' directory: %w", err)
@@ -119,6 +119,19 @@ func claim(name string) (dir string, own *os.File, err error) {
 	}
 	own, err = lock(filepath.Join(dir, "lock"), false)
 	return dir, own, err
+}
+
+// take takes the lock of a fleet that is there. The registry must be held.
+func take(name string) (*os.File, error) {
+	dir := fleetDir(name)
+	if _, err := os.Stat(dir); err != nil || !names.MatchString(name) {
+		return nil, fmt.Errorf("fleet %q: %w", name, ErrNotFound)
+	}
+	own, err := lock(filepath.Join(dir, "lock"), false)
+	if err != nil {
+		return nil, fmt.Errorf("fleet %s: %w", name, err)
+	}
+	return own, nil
 }
 
 // known gives the states of all fleets whose state can be read.

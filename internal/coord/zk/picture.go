@@ -14,13 +14,14 @@ import (
 type reading struct {
 	dir    string
 	gone   bool
-	newest int64  // when something in it last came or went, or its rights changed
+	born   int64  // zxid of its creation
+	newest int64  // zxid of when something in it last came or went, or its rights changed
 	value  *state // nil: it is no key
 	subs   map[string]bool
 }
 
 func newReading(dir string, names []string, stat *gozk.Stat) reading {
-	r := reading{dir: dir, newest: max(stat.Pzxid, stat.Mzxid, stat.Czxid), subs: map[string]bool{}}
+	r := reading{dir: dir, born: stat.Czxid, newest: max(stat.Pzxid, stat.Mzxid, stat.Czxid), subs: map[string]bool{}}
 	for _, name := range names {
 		if !reserved(name) {
 			r.subs[name] = true
@@ -42,6 +43,7 @@ type picture struct {
 
 // known is a directory in the picture.
 type known struct {
+	born             int64 // 0: it was not read yet
 	subs             map[string]bool
 	created, changed int64 // of the value; 0: there is none
 }
@@ -56,35 +58,54 @@ func newPicture(l layout, base string) picture {
 	return picture{layout: l, base: base, dirs: map[string]*known{base: {}}}
 }
 
-func (p *picture) has(dir string) bool { return p.dirs[dir] != nil }
+// among gives those directories that are in the picture, in order.
+func (p *picture) among(dirs map[string]struct{}) (known []string) {
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		if p.dirs[dir] != nil {
+			known = append(known, dir)
+		}
+	}
+	return known
+}
 
-// learn takes in a reading and gives the directories that are new.
-func (p *picture) learn(r reading) (found []string) {
+// learn takes in a reading and gives the directories that must be read after it. Readings of one round are not of one moment, and what one
+// says of a directory may be older than what another one says.
+func (p *picture) learn(r reading) (next []string) {
 	k := p.dirs[r.dir]
 	if k == nil {
 		return nil // went while it was read
 	}
 	if r.gone {
-		p.drop(r.dir)
-		return nil
+		if p.drop(r.dir); r.dir == p.base {
+			return nil
+		}
+		// If it was made anew since, the directory above may have been read after that, and will not go off again.
+		return []string{parent(r.dir)}
 	}
 	p.newest = max(p.newest, r.newest)
+	k.born = r.born
 	p.compare(r, k)
 	for sub := range k.subs {
-		if !r.subs[sub] {
-			p.drop(r.dir + "/" + sub)
+		dir := r.dir + "/" + sub
+		if r.subs[sub] {
+			continue
 		}
+		if p.dirs[dir].born > r.newest {
+			r.subs[sub] = true // made after this reading: this directory has gone off again
+			continue
+		}
+		p.drop(dir)
 	}
 	for sub := range r.subs {
 		dir := r.dir + "/" + sub
 		if !k.subs[sub] {
 			p.dirs[dir] = &known{}
-			found = append(found, dir)
+			next = append(next, dir)
 		}
 	}
 	k.subs = r.subs
-	slices.Sort(found)
-	return found
+	slices.Sort(next)
+	return next
 }
 
 // compare tells what became of a directory's own key.
@@ -134,8 +155,13 @@ func (p *picture) drop(dir string) {
 	for _, sub := range slices.Sorted(maps.Keys(k.subs)) {
 		p.drop(dir + "/" + sub)
 	}
-	if k.subs = nil; dir != p.base {
-		delete(p.dirs, dir)
+	if dir == p.base {
+		k.subs, k.born = nil, 0
+		return
+	}
+	delete(p.dirs, dir)
+	if above := p.dirs[parent(dir)]; above != nil {
+		delete(above.subs, dir[len(parent(dir))+1:])
 	}
 }
 

@@ -57,11 +57,52 @@ func TestPicture(t *testing.T) {
 	require.Equal(t, []string{"/a/c=c"}, told(p.take(41, false)))
 	p.learn(kids(50, root, "b"))
 	require.Equal(t, []string{"-/a/c"}, told(p.take(0, true)), "with all that is in it")
-	require.False(t, p.has(root+"/a/c"))
+	require.Nil(t, p.dirs[root+"/a/c"])
 	require.Empty(t, p.learn(holding(kids(51, root+"/a/c", valueName), 41, 41, "c")), "read before it went")
 	p.learn(reading{dir: root, gone: true})
-	require.True(t, p.has(root), "the base stays")
+	require.NotNil(t, p.dirs[root], "the base stays")
 	require.Equal(t, []string{root + "/z"}, p.learn(kids(60, root, "z")))
+}
+
+// TestReadingsOfDifferentMoments: a directory is removed and made again while it and the one above it are read side by side.
+func TestReadingsOfDifferentMoments(t *testing.T) {
+	root := newLayout("").keys()
+	born := func(r reading, zxid int64) reading { r.born = zxid; return r }
+	start := func() *picture {
+		p := newPicture(newLayout(""), root)
+		p.learn(kids(10, root, "a"))
+		p.learn(born(holding(kids(12, root+"/a", valueName), 11, 11, "old"), 10))
+		require.Equal(t, []string{"/a=old"}, told(p.take(0, true)))
+		return &p
+	}
+	again := born(holding(kids(22, root+"/a", valueName), 22, 22, "new"), 21)
+	for name, order := range map[string][2]reading{
+		"gone, then there in the one above": {{dir: root + "/a", gone: true}, kids(21, root, "a")},
+		"there in the one above, then gone": {kids(21, root, "a"), {dir: root + "/a", gone: true}},
+	} {
+		p := start()
+		next := append(p.learn(order[0]), p.learn(order[1])...)
+		require.NotEmpty(t, next, name)
+		if p.dirs[root+"/a"] == nil {
+			require.Contains(t, next, root, name)
+			require.Equal(t, []string{root + "/a"}, p.learn(kids(21, root, "a")), name)
+		} else {
+			require.Contains(t, next, root+"/a", name)
+		}
+		p.learn(again)
+		require.Equal(t, []string{"-/a", "/a=new"}, told(p.take(0, true)), name)
+	}
+	// The one above was read while it was away: it was made after that, and the one above goes off again.
+	for _, order := range [][2]reading{{again, kids(20, root)}, {kids(20, root), again}} {
+		p := start()
+		p.learn(order[0])
+		p.learn(order[1])
+		for _, dir := range p.learn(kids(21, root, "a")) {
+			require.Equal(t, root+"/a", dir)
+			p.learn(again)
+		}
+		require.Equal(t, []string{"-/a", "/a=new"}, told(p.take(0, true)))
+	}
 }
 
 // TestPictureKeepsUp: whatever a tree goes through between readings, who follows the events ends with what is there.

@@ -156,13 +156,8 @@ func (w *watcher) round(ctx context.Context, l *link) error {
 	marked := w.dirty
 	w.dirty = nil
 	w.mu.Unlock()
-	var level []string
-	for dir := range marked {
-		// Another watcher may have set watches on what is not in this picture yet: the directory above it has gone off as well.
-		if w.picture.has(dir) {
-			level = append(level, dir)
-		}
-	}
+	// Another watcher may have set watches on what is not in this picture yet: the directory above it has gone off as well.
+	level := w.picture.among(marked)
 	for len(level) > 0 {
 		readings := make([]reading, len(level))
 		err := parallel(ctx, len(level), func(ctx context.Context, i int) (err error) {
@@ -172,10 +167,13 @@ func (w *watcher) round(ctx context.Context, l *link) error {
 		if err != nil {
 			return err
 		}
-		level = level[:0:0]
+		next := map[string]struct{}{}
 		for _, r := range readings {
-			level = append(level, w.picture.learn(r)...)
+			for _, dir := range w.picture.learn(r) {
+				next[dir] = struct{}{}
+			}
 		}
+		level = w.picture.among(next)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func (s *Server) Launch(t testing.TB) {
 	args := []string{
 		"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
-		"-Djute.maxbuffer=2097152", "-Dznode.container.checkIntervalMs=1000", "-Dznode.container.maxNeverUsedIntervalMs=3000",
+		"-Djute.maxbuffer=2097152", "-Dznode.container.checkIntervalMs=100", "-Dznode.container.maxNeverUsedIntervalMs=3000",
 		"-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"),
 	}
 	if s.fabric != nil {

@@ -9,9 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
-	"github.com/huker/huker/internal/coord/etcd"
 	"github.com/huker/huker/internal/engines"
 )
 
@@ -23,7 +23,7 @@ const (
 )
 
 // ControlPrincipal is who huker-api and huker-nodekeeper come as: they may do everything.
-const ControlPrincipal = etcd.RootPrincipal
+const ControlPrincipal = engines.ControlPrincipal
 
 // Fleet is what every process of a fleet must be told.
 type Fleet struct {
@@ -74,7 +74,15 @@ func (f *Fleet) open(ctx context.Context) (*engines.Engines, engines.Credentials
 	if err != nil {
 		return nil, credentials, err
 	}
-	e, err := engines.Open(ctx, engines.Config{Coordination: f.Coordination, Bus: f.Bus, Management: f.Management, Credentials: credentials}, f.Log)
+	cfg := engines.Config{Coordination: f.Coordination, Bus: f.Bus, Management: f.Management, Credentials: credentials}
+	if f.ManagementPasswordFile != "" {
+		password, err := os.ReadFile(f.ManagementPasswordFile)
+		if err != nil {
+			return nil, credentials, fmt.Errorf("reading the password for RabbitMQ's management: %w", err)
+		}
+		cfg.ManagementPassword = strings.TrimSpace(string(password))
+	}
+	e, err := engines.Open(ctx, cfg, f.Log)
 	return e, credentials, err
 }
 

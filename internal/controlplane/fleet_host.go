@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,7 @@ type HostConfig struct {
 	DockerHost string
 	Address    string // where other hosts reach this one, IPv4
 	Listen     string // host:port on which other hosts get images; empty: Address with DefaultDepotPort
+	Subnet     string // of its databases, where that is not nodekeeper's to choose
 	ReserveMB  int    // memory that is not for databases
 
 	// Versions gives the datastore versions whose images are on this host.
@@ -109,7 +111,7 @@ func (c *HostConfig) newHost(ctx context.Context, e *engines.Engines, credential
 	}
 	return sysmgr.New(sysmgr.Config{
 		Host: c.Host, Deployment: c.Name, Version: c.Version, GuestsDir: filepath.Join(c.DataDir, "guests"), BinDir: filepath.Join(c.DataDir, "bin"),
-		Agent: agent, Network: c.Name, UID: paths.UID, GID: paths.GID, Labels: c.Labels, Address: c.Address, Depot: "https://" + c.Listen,
+		Agent: agent, Network: c.Name, UID: paths.UID, GID: paths.GID, Subnet: c.Subnet, Labels: c.Labels, Address: c.Address, Depot: "https://" + c.Listen,
 		Place:  sysmgr.Ground{Networks: engine, Network: c.Name, Firewall: wall},
 		Images: depot.New(engine, dial, c.Log.With("part", "depot")),
 		Offers: c.offers,
@@ -157,6 +159,11 @@ func (c *HostConfig) check() error {
 	}
 	if ip := net.ParseIP(c.Address); ip == nil || ip.To4() == nil || ip.IsLoopback() || ip.IsUnspecified() {
 		errs = append(errs, fmt.Errorf("address %q must be the IPv4 address at which the other hosts reach this one", c.Address))
+	}
+	if c.Subnet != "" {
+		if p, err := netip.ParsePrefix(c.Subnet); err != nil || !p.Addr().Is4() || p.Bits() > 28 {
+			errs = append(errs, fmt.Errorf("subnet %q must be an IPv4 network of at least /28", c.Subnet))
+		}
 	}
 	if c.ReserveMB < 0 {
 		errs = append(errs, errors.New("reserve-memory must not be negative"))

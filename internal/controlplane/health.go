@@ -18,6 +18,12 @@ import (
 // healthDeadline bounds one look at all that a process needs.
 const healthDeadline = 5 * time.Second
 
+// Paths of health.
+const (
+	healthzPath = "/healthz"
+	readyzPath  = "/readyz"
+)
+
 // check says whether something answers.
 type check func(ctx context.Context) error
 
@@ -35,7 +41,7 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if checks == nil {
 		checks = map[string]check{}
 	}
-	if r.URL.Path == "/readyz" {
+	if r.URL.Path == readyzPath {
 		maps.Copy(checks, h.needs)
 	}
 	state, code := map[string]string{"process": "ok"}, http.StatusOK
@@ -54,8 +60,8 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handler serves nothing else.
 func (h *health) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /healthz", h)
-	mux.Handle("GET /readyz", h)
+	mux.Handle("GET "+healthzPath, h)
+	mux.Handle("GET "+readyzPath, h)
 	return mux
 }
 

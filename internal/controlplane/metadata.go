@@ -16,7 +16,8 @@ import (
 
 // Metadata says where the metadata is.
 type Metadata struct {
-	Address      string // sqlite:///path or mysql://user@host:3306/database
+	// Address is sqlite:///path, mysql://user@host:3306/database, or mysql://user@/path/of/mysqld.sock/database.
+	Address      string
 	PasswordFile string // of the user; empty: there is none
 }
 
@@ -31,10 +32,23 @@ func (m Metadata) check() error {
 		return nil
 	}
 	if ok && scheme == schemeMySQL {
+		if _, _, _, local := m.socket(); local {
+			return nil
+		}
 		_, err := m.mysql()
 		return err
 	}
 	return fmt.Errorf("metadata %q must be mysql://USER@HOST:PORT/DATABASE, or sqlite:///PATH where all processes are on one host", m.Address)
+}
+
+// socket takes an address on this host apart.
+func (m Metadata) socket() (user, path, database string, ok bool) {
+	user, rest, ok := strings.Cut(strings.TrimPrefix(m.Address, schemeMySQL+"://"), "@")
+	slash := strings.LastIndexByte(rest, '/')
+	if !ok || user == "" || !strings.HasPrefix(rest, "/") || slash < 2 || slash == len(rest)-1 {
+		return "", "", "", false
+	}
+	return user, rest[:slash], rest[slash+1:], true
 }
 
 func (m Metadata) mysql() (engines.Address, error) {
@@ -53,22 +67,27 @@ func (m Metadata) open(ctx context.Context, c engines.Credentials, log *slog.Log
 	if path, ok := strings.CutPrefix(m.Address, schemeSQLite+"://"); ok {
 		return sqlite.Open(ctx, path)
 	}
-	a, err := m.mysql()
-	if err != nil {
-		return nil, err
-	}
-	cfg := mysql.Config{Address: a.Hosts[0], User: a.User, Database: a.Path, Log: log.With("part", "metadata")}
-	if m.PasswordFile != "" {
-		password, err := os.ReadFile(m.PasswordFile)
+	cfg := mysql.Config{Log: log.With("part", "metadata")}
+	var err error
+	var local bool
+	if cfg.User, cfg.Address, cfg.Database, local = m.socket(); !local {
+		a, err := m.mysql()
 		if err != nil {
+			return nil, err
+		}
+		cfg.Address, cfg.User, cfg.Database = a.Hosts[0], a.User, a.Path
+		if !a.Plain {
+			if cfg.TLS, err = c.TLS(); err != nil {
+				return nil, errors.Join(errors.New("metadata"), err)
+			}
+		}
+	}
+	if m.PasswordFile != "" {
+		var password []byte
+		if password, err = os.ReadFile(m.PasswordFile); err != nil {
 			return nil, fmt.Errorf("reading the metadata's password: %w", err)
 		}
 		cfg.Password = strings.TrimSpace(string(password))
-	}
-	if !a.Plain {
-		if cfg.TLS, err = c.TLS(); err != nil {
-			return nil, errors.Join(errors.New("metadata"), err)
-		}
 	}
 	return mysql.Open(ctx, cfg)
 }

@@ -53,6 +53,7 @@ Every flag can be given in a file (--config), or in the environment: HUKER_HOST 
 	fs.StringVar(&cfg.Address, "address", "", "IPv4 address at which the other hosts reach this one")
 	fs.StringToStringVar(&cfg.Labels, "label", nil, "labels, as zone=east: hosts with the same zone are taken to fail together")
 	fs.StringVar(&cfg.DataDir, "data-dir", controlplane.DefaultDataDir, "where what databases need on this host is kept")
+	fs.StringVar(&cfg.Subnet, "subnet", "", "subnet of this host's databases, where your routers fix it (default: nodekeeper gives one)")
 	fs.StringVar(&cfg.Listen, "listen", "", "address on which other hosts get images from this one (default: --address with port 8782)")
 	fs.StringVar(&cfg.DockerHost, "docker-host", os.Getenv("DOCKER_HOST"), "Docker's socket (default: its own default)")
 	fs.StringVar(&cfg.BinDir, "bin-dir", "", "where huker-supervisor and huker-guestagent are (default: beside this program)")

@@ -13,8 +13,10 @@ import (
 
 	"github.com/huker/huker/internal/bus"
 	"github.com/huker/huker/internal/bus/etcdbus"
+	"github.com/huker/huker/internal/bus/rabbitmq"
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/coord/etcd"
+	"github.com/huker/huker/internal/coord/zk"
 )
 
 // Config says where the engines are, and as whom to come.
@@ -22,6 +24,8 @@ type Config struct {
 	Coordination string // etcd://… or zookeeper://…
 	Bus          string // rabbitmq://…; empty: on coordination's etcd
 	Management   string // https://…: RabbitMQ's management, for who makes and takes rights; empty: nobody here does
+	// ManagementPassword is that of the credentials' principal there.
+	ManagementPassword string
 	Credentials
 }
 
@@ -80,6 +84,11 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Engines, error) {
 	switch address.Scheme {
 	case SchemeEtcd:
 		err = e.openEtcd(ctx, address, cfg, log)
+	case SchemeZooKeeper:
+		err = e.openZooKeeper(ctx, address, cfg, log)
+	}
+	if err == nil && cfg.Bus != "" {
+		err = e.openRabbitMQ(ctx, cfg, log)
 	}
 	if err != nil {
 		e.Close()
@@ -115,6 +124,52 @@ func (e *Engines) openEtcd(ctx context.Context, a Address, cfg Config, log *slog
 	}
 	return nil
 }
+
+func (e *Engines) openZooKeeper(ctx context.Context, a Address, cfg Config, log *slog.Logger) error {
+	c := zk.Config{Servers: a.Hosts, Log: log.With("part", "coordination")}
+	if a.Path != "" {
+		c.Root = "/" + a.Path
+	}
+	if !a.Plain {
+		var err error
+		if c.TLS, err = cfg.TLS(); err != nil {
+			return err
+		}
+	}
+	store, err := zk.Open(ctx, c)
+	if err != nil {
+		return fmt.Errorf("coordination: %w", err)
+	}
+	e.Coord, e.Keys = store, zk.NewGatekeeper(store)
+	return nil
+}
+
+func (e *Engines) openRabbitMQ(ctx context.Context, cfg Config, log *slog.Logger) error {
+	a, err := ParseAddress(cfg.Bus, SchemeRabbitMQ)
+	if err != nil {
+		return fmt.Errorf("bus: %w", err)
+	}
+	c := rabbitmq.Config{Servers: a.Hosts, VHost: a.Path, Log: log.With("part", "bus")}
+	gate := rabbitmq.GateConfig{Management: cfg.Management, Username: ControlPrincipal, Password: cfg.ManagementPassword}
+	if !a.Plain {
+		if c.TLS, err = cfg.TLS(); err != nil {
+			return err
+		}
+		gate.TLS = c.TLS
+	}
+	b, err := rabbitmq.Open(ctx, c)
+	if err != nil {
+		return fmt.Errorf("bus: %w", err)
+	}
+	e.Bus = b
+	if cfg.Management != "" {
+		e.Queues = rabbitmq.NewGatekeeper(b, gate)
+	}
+	return nil
+}
+
+// ControlPrincipal is who the control plane comes as: it may do everything.
+const ControlPrincipal = etcd.RootPrincipal
 
 // TLS is what a client with these credentials dials with.
 func (c Credentials) TLS() (*tls.Config, error) {

@@ -3,6 +3,7 @@ package sysmgr
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,9 +15,19 @@ import (
 // serveConcurrency bounds how many instances are worked on at once: the host's disk is the bottleneck.
 const serveConcurrency = 8
 
-// serve carries out nodekeeper's requests.
+// deniedPause is before a host that may not serve asks again.
+const deniedPause = 2 * time.Second
+
+// serve carries out nodekeeper's requests. A host that was not added yet, or whose rights were taken, goes on with its databases and waits.
 func (h *Host) serve(ctx context.Context) error {
-	return h.bus.Serve(ctx, protocol.HostQueue(h.cfg.Host), serveConcurrency, h.handle)
+	for {
+		err := h.bus.Serve(ctx, protocol.HostQueue(h.cfg.Host), serveConcurrency, h.handle)
+		if !errors.Is(err, bus.ErrDenied) || ctx.Err() != nil {
+			return err
+		}
+		h.log.Warn("this host may not serve; was it added (huker host add)?", "op", "serve", "error", err)
+		wait(ctx, deniedPause)
+	}
 }
 
 func (h *Host) handle(ctx context.Context, m bus.Message) ([]byte, error) {

@@ -39,7 +39,7 @@ func killedAt(t *testing.T, point fault.Point) {
 			require.Contains(t, []int{http.StatusOK, http.StatusAccepted}, code)
 		case p.hasDied():
 			died = true
-			p.cmd = nil
+			p.bury()
 			p.start()
 			lost()
 		default:
@@ -47,7 +47,7 @@ func killedAt(t *testing.T, point fault.Point) {
 		}
 		if !died && p.diesBusy() {
 			died = true
-			p.cmd = nil
+			p.bury()
 			p.start()
 		}
 		done()

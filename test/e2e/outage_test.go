@@ -118,7 +118,7 @@ func TestKilledInsideADatabase(t *testing.T) {
 	require.NotEqual(t, mysqld, p.process(id, "mysqld"))
 	p.awaitActive(id)
 
-	require.NoError(t, p.engine.Signal(t.Context(), p.container(id).Name, "SIGKILL"))
+	require.NoError(t, p.engineOf(id).Signal(t.Context(), p.container(id).Name, "SIGKILL"))
 	require.Eventually(t, func() bool { return answers(t, addr, 0) }, time.Minute, 50*time.Millisecond, "the container is back")
 	p.awaitActive(id)
 }

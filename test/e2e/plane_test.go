@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,7 +38,8 @@ var binaries = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/",
-		"github.com/huker/huker/cmd/huker", "github.com/huker/huker/cmd/huker-guestagent", "github.com/huker/huker/cmd/huker-supervisor")
+		"github.com/huker/huker/cmd/huker", "github.com/huker/huker/cmd/huker-guestagent", "github.com/huker/huker/cmd/huker-supervisor",
+		"github.com/huker/huker/cmd/huker-api", "github.com/huker/huker/cmd/huker-nodekeeper", "github.com/huker/huker/cmd/huker-sysmgr")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building: %w: %s", err, out)
@@ -72,9 +72,14 @@ type plane struct {
 	host   string // Docker's address
 	engine *docker.Driver
 
-	cmd    *exec.Cmd
-	exited chan error
-	log    *logBuffer
+	specs   []spec
+	engines []*docker.Driver // of all hosts
+	hosts   []string         // to be added; none where the only host is the deployment's own
+
+	mu      sync.Mutex
+	running map[int]*process // by the number of the spec
+	exited  chan error       // tells that a process has ended by itself
+	log     *logBuffer
 
 	token, project string
 }
@@ -82,37 +87,58 @@ type plane struct {
 // newPlane prepares a deployment, not yet running, that is taken away at the end of the test.
 func newPlane(t *testing.T, args ...string) *plane {
 	t.Helper()
-	return newPlaneOn(t, testenv.RequireDocker(t), args...)
+	host := testenv.RequireDocker(t)
+	if onSite != nil {
+		return newPlaneAt(t, host, "", args)
+	}
+	return newPlaneAt(t, host, host, args)
 }
 
+// newPlaneOn prepares one whose only host is the engine at that address.
 func newPlaneOn(t *testing.T, host string, args ...string) *plane {
+	t.Helper()
+	return newPlaneAt(t, host, host, args)
+}
+
+// newPlaneAt has databases on one engine, or on all hosts of the site when only is "".
+func newPlaneAt(t *testing.T, host, only string, args []string) *plane {
 	t.Helper()
 	testenv.RequireRoot(t)
 	testenv.RequireBinary(t, "iptables")
-	name := "e2e-" + testenv.Suffix(t)
-	engine, err := docker.Open(t.Context(), docker.Config{Host: host, Owner: name})
-	require.NoError(t, err)
 	p := &plane{
-		t: t, name: name, dir: filepath.Join(t.TempDir(), "data"), listen: freeAddress(t), args: args, host: host, engine: engine,
-		log: &logBuffer{},
+		t: t, name: "e2e-" + testenv.Suffix(t), dir: filepath.Join(t.TempDir(), "data"), listen: freeAddress(t), args: args, host: host,
+		running: map[int]*process{}, exited: make(chan error, 16), log: &logBuffer{},
 	}
-	t.Cleanup(func() {
-		p.kill()
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
+	t.Cleanup(p.cleanUp)
+	if onSite != nil {
+		onSite.settle(p, only)
+		p.engine = p.engines[0]
+		return p
+	}
+	engine, err := docker.Open(t.Context(), docker.Config{Host: host, Owner: p.name})
+	require.NoError(t, err)
+	p.engine, p.engines = engine, []*docker.Driver{engine}
+	p.specs = []spec{{program: "huker", args: []string{"serve", "--name", p.name, "--data-dir", p.dir, "--listen", p.listen, "--log-level", "debug"}, takes: "*"}}
+	return p
+}
+
+func (p *plane) cleanUp() {
+	p.kill()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	for _, engine := range p.engines {
 		killAll(ctx, engine) // no clean shutdown: the data goes anyway
-		if err := deploy.Down(ctx, engine, name, p.dir, true, func(string) {}); err != nil {
-			t.Errorf("cleaning up: %v", err)
+		if err := deploy.Down(ctx, engine, p.name, p.dir, true, func(string) {}); err != nil {
+			p.t.Errorf("cleaning up: %v", err)
 		}
 		_ = engine.Close()
-		if wall, err := network.NewFirewall(name, ""); err == nil { // also when the test's own engine is dead
-			_ = wall.Remove(ctx)
-		}
-		if t.Failed() {
-			t.Logf("log of the control plane:\n%s", p.log.tail(16<<10))
-		}
-	})
-	return p
+	}
+	if wall, err := network.NewFirewall(p.name, ""); err == nil { // also when the test's own engine is dead
+		_ = wall.Remove(ctx)
+	}
+	if p.t.Failed() {
+		p.t.Logf("log of the control plane:\n%s", p.log.tail(16<<10))
+	}
 }
 
 func killAll(ctx context.Context, engine *docker.Driver) {
@@ -141,6 +167,9 @@ func (p *plane) start(extra ...string) {
 	p.t.Helper()
 	p.startUnknown(extra...)
 	p.signIn()
+	if len(p.hosts) > 0 {
+		p.welcome()
+	}
 }
 
 // startUnknown is start for who has no account of the control plane's own.
@@ -159,23 +188,53 @@ func (p *plane) startUnknown(extra ...string) {
 	}
 }
 
-// launch runs the control plane without waiting.
+// launch runs what does not run of the control plane, without waiting.
 func (p *plane) launch(extra ...string) {
 	p.t.Helper()
-	bin, err := binaries()
-	require.NoError(p.t, err)
-	args := append([]string{
-		"serve", "--name", p.name, "--data-dir", p.dir, "--listen", p.listen, "--log-level", "debug",
-	}, p.args...)
-	p.cmd = exec.Command(filepath.Join(bin, "huker"), append(args, extra...)...)
-	p.cmd.Env = append(os.Environ(), "DOCKER_HOST="+p.host)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(p.t, p.cmd.Start())
-	exited := make(chan error, 1)
-	cmd := p.cmd
-	go func() { exited <- cmd.Wait() }()
-	p.exited = exited
+	given := append(append([]string(nil), p.args...), extra...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for n, spec := range p.specs {
+		if p.running[n] == nil {
+			p.running[n] = p.run(spec, append(append([]string(nil), spec.args...), spec.own(given)...), func(r *process, err error) { p.ended(n, r, err) })
+		}
+	}
+}
+
+// own picks the flags of `huker serve` that are a process's business, with their values.
+func (s spec) own(given []string) []string {
+	if s.takes == "*" {
+		return given
+	}
+	var own []string
+	for i := 0; i < len(given); i++ {
+		flag := given[i]
+		value := i+1 < len(given) && !strings.HasPrefix(given[i+1], "--")
+		if flag == s.takes || flag == "--fault" {
+			own = append(own, flag)
+			if value {
+				own = append(own, given[i+1])
+			}
+		}
+		if value {
+			i++
+		}
+	}
+	return own
+}
+
+// ended takes note of a process that the test did not kill.
+func (p *plane) ended(n int, r *process, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running[n] != r {
+		return
+	}
+	delete(p.running, n)
+	select {
+	case p.exited <- fmt.Errorf("%s: %w", p.specs[n].program, err):
+	default:
+	}
 }
 
 func (p *plane) healthy() bool {
@@ -189,20 +248,32 @@ func (p *plane) healthy() bool {
 
 // kill ends the control plane with SIGKILL.
 func (p *plane) kill() {
-	if p.cmd == nil {
-		return
+	p.mu.Lock()
+	running := p.running
+	p.running = map[int]*process{}
+	p.mu.Unlock()
+	for _, r := range running {
+		r.kill()
 	}
-	_ = p.cmd.Process.Kill()
-	p.awaitExit()
+	for _, r := range running {
+		select {
+		case <-r.over:
+		case <-time.After(time.Minute):
+			p.t.Error("the control plane does not end")
+		}
+	}
+	p.bury()
 }
 
-func (p *plane) awaitExit() {
-	select {
-	case <-p.exited:
-	case <-time.After(time.Minute):
-		p.t.Error("the control plane does not end")
+// bury forgets that something died.
+func (p *plane) bury() {
+	for {
+		select {
+		case <-p.exited:
+		default:
+			return
+		}
 	}
-	p.cmd = nil
 }
 
 // call makes a request of the API. body and answer are JSON; nil for none.
@@ -247,6 +318,14 @@ func (p *plane) try(method, path string, body any) (int, map[string]any, error) 
 	return a.StatusCode, answer, nil
 }
 
+// writeAdmin is what `huker serve` does of itself.
+func (p *plane) writeAdmin(password string) {
+	p.t.Helper()
+	data, err := json.Marshal(controlplane.Admin{Endpoint: "http://" + p.listen, Username: "admin", Password: password, Project: "admin", Region: controlplane.DefaultRegion})
+	require.NoError(p.t, err)
+	require.NoError(p.t, os.WriteFile(filepath.Join(p.dir, controlplane.AdminFile), data, 0o600))
+}
+
 func (p *plane) admin() controlplane.Admin {
 	p.t.Helper()
 	var a controlplane.Admin
@@ -284,17 +363,19 @@ func dig[T any](v any, path ...string) T {
 func (p *plane) leftovers() []string {
 	p.t.Helper()
 	var left []string
-	containers, err := p.engine.List(p.t.Context(), nil)
+	containers, err := p.list(p.t.Context(), nil)
 	require.NoError(p.t, err)
 	for _, c := range containers {
 		left = append(left, "container "+c.Name)
 	}
-	volumes, err := p.engine.ListVolumes(p.t.Context(), nil)
-	require.NoError(p.t, err)
-	for _, v := range volumes {
-		left = append(left, "volume "+v.Name)
+	for _, e := range p.engines {
+		volumes, err := e.ListVolumes(p.t.Context(), nil)
+		require.NoError(p.t, err)
+		for _, v := range volumes {
+			left = append(left, "volume "+v.Name)
+		}
 	}
-	for _, pattern := range []string{"guests/*/etc", "guests/*/ensure.json"} {
+	for _, pattern := range []string{"guests/*/etc", "guests/*/ensure.json", "*/guests/*/etc", "*/guests/*/ensure.json"} {
 		files, err := filepath.Glob(filepath.Join(p.dir, pattern))
 		require.NoError(p.t, err)
 		for _, f := range files {
@@ -307,9 +388,12 @@ func (p *plane) leftovers() []string {
 // container gives an instance's container.
 func (p *plane) container(id string) runtime.State {
 	p.t.Helper()
-	all, err := p.engine.List(p.t.Context(), map[string]string{"io.huker.instance": id})
+	all, err := p.list(p.t.Context(), map[string]string{"io.huker.instance": id})
 	require.NoError(p.t, err)
 	require.Len(p.t, all, 1)
+	if onSite != nil {
+		all[0].Pid = onMachine(all[0])
+	}
 	return all[0]
 }
 

@@ -36,7 +36,8 @@ import (
 const (
 	maxResident = 30 << 20
 	maxIdle     = 0.01 // of a core
-	maxOpening  = 100 * time.Millisecond
+	// maxOpening is what polling would not fit in on a machine that has other work too; without any it takes a few milliseconds.
+	maxOpening = time.Second
 )
 
 // supervisor is a stand-in for PID 1, over its real socket: mysqld runs in a container of its own.

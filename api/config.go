@@ -88,6 +88,10 @@ type Config struct {
 	Region string
 	// PublicURL is how clients reach the API: "http://127.0.0.1:8779". Empty: as each request says.
 	PublicURL string
+	// AuthURL is where clients sign in: "https://keystone:5000/v3". Empty: at /identity/v3 of this address.
+	AuthURL string
+	// Neighbours are served at the same address by others, and described in the document.
+	Neighbours []Neighbour
 	// NetworkID names the only network there is, for clients that must name one. Empty: none is accepted.
 	NetworkID string
 	// VolumeType names the only kind of volume there is. Default "local".
@@ -131,6 +135,11 @@ func (c *Config) fill() error {
 	return nil
 }
 
+// authURL is where clients sign in; base is how a request, if there is one, has reached this address.
+func (c *Config) authURL(base string) string {
+	return orDefault(c.AuthURL, orDefault(c.PublicURL, base)+"/identity/v3")
+}
+
 func orDefault[T comparable](v, d T) T {
 	var zero T
 	if v == zero {
@@ -158,7 +167,7 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, err
 	}
 	var err error
-	if s.document, err = t.document(cfg.PublicURL); err != nil {
+	if s.document, err = t.document(&cfg); err != nil {
 		return nil, err
 	}
 	return s.middleware(s.dispatch(t)), nil

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -23,15 +24,12 @@ func (s *server) dispatch(t *table) http.HandlerFunc {
 	return func(w http.ResponseWriter, hr *http.Request) {
 		tr := traceOf(hr.Context())
 		segments, err := splitPath(hr.URL.EscapedPath())
+		open := findPublic(hr.URL.Path, segments)
 		switch {
-		case hr.URL.Path == "/":
-			s.public(w, hr, s.versions(hr))
+		case open != nil:
+			s.public(w, hr, open.answer(s, hr))
 		case err != nil:
 			s.refuse(w, hr, notFound("The resource could not be found."))
-		case len(segments) == 1 && segments[0] == prefix:
-			s.public(w, hr, s.version(hr))
-		case len(segments) == 1 && segments[0] == "openapi.json":
-			s.public(w, hr, json.RawMessage(s.document))
 		case len(segments) < 2 || segments[0] != prefix:
 			s.refuse(w, hr, notFound("The resource could not be found."))
 		default:
@@ -157,6 +155,9 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	for k, v := range f.header {
 		w.Header()[k] = v
+	}
+	if f.status == http.StatusUnauthorized { // as Keystone's own middleware tells it
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri=%q", s.authURL(s.baseURL(r))))
 	}
 	s.answer(w, r, f.status, f.body())
 }

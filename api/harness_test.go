@@ -15,13 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers"
-	"github.com/getkin/kin-openapi/routers/legacy"
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/api"
+	"github.com/huker/huker/api/openapitest"
 	"github.com/huker/huker/internal/identity"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/metastore/sqlite"
@@ -79,14 +76,14 @@ type world struct {
 	server  *httptest.Server
 	store   metastore.Store
 	guests  *guests
-	router  routers.Router
 	log     *bytes.Buffer
 
 	mu      sync.Mutex
 	now     time.Time
 	kicks   []protocol.Kick
 	kickErr error
-	seen    map[string]bool // operation ids that were answered with success
+
+	document *openapitest.Document // that the API serves
 }
 
 func newWorld(t *testing.T, change ...func(*api.Config)) *world {
@@ -94,7 +91,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	store, err := sqlite.Open(t.Context(), filepath.Join(storeDir(t), "meta.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() })
-	w := &world{t: t, store: store, guests: newGuests(), now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), log: &bytes.Buffer{}, seen: map[string]bool{}}
+	w := &world{t: t, store: store, guests: newGuests(), now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), log: &bytes.Buffer{}}
 	w.fill()
 	cfg := api.Config{
 		Store: store, Guests: w.guests, Auth: people(), Kick: w.kick, Clock: w.clock, PublicURL: "http://huker.test:8779/",
@@ -109,7 +106,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	w.handler = h
 	w.server = httptest.NewServer(h)
 	t.Cleanup(w.server.Close)
-	w.loadDocument()
+	w.document = openapitest.Load(t, []byte(w.call("", "GET", "/openapi.json", "").text))
 	return w
 }
 
@@ -309,59 +306,13 @@ func (w *world) call(token, method, path, body string, headers ...string) reply 
 		require.NoError(w.t, json.Unmarshal(text, &r.body), r.text)
 		require.Equal(w.t, "application/json", resp.Header.Get("Content-Type"))
 	}
-	w.conform(req, r, text)
+	if w.document != nil {
+		w.document.Check(w.t, req, r.status, r.header, text)
+	}
 	return r
 }
 
 var noRedirect = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-
-// conform holds an answer against the document: the operation is there, the code is named, the body fits its schema.
-func (w *world) conform(req *http.Request, r reply, text []byte) {
-	w.t.Helper()
-	escaped := req.URL.EscapedPath()
-	if w.router == nil || req.Method == http.MethodHead || r.status == http.StatusMethodNotAllowed || strings.Contains(escaped, "//") || strings.Contains(escaped, "/../") {
-		return // what the document does not speak of; and kin-openapi cleans paths, which the API does not
-	}
-	route, params, err := w.router.FindRoute(req)
-	if err != nil {
-		require.Contains(w.t, []int{401, 403, 404, 405, 429, 500, 503}, r.status, "%s %s is not in the document and answers: %s", req.Method, req.URL, r.text)
-		return
-	}
-	in := &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
-		Status:                 r.status, Header: r.header, Options: &openapi3filter.Options{IncludeResponseStatus: true},
-	}
-	in.SetBodyBytes(text)
-	require.NoError(w.t, openapi3filter.ValidateResponse(w.t.Context(), in), "%s %s -> %d %s", req.Method, req.URL, r.status, r.text)
-	if ok := route.Operation.Responses.Status(r.status); ok != nil && ok.Value.Content == nil {
-		require.Empty(w.t, text, "%s %s has a body that the document does not know", req.Method, req.URL)
-	}
-	if r.status < 300 {
-		w.mu.Lock()
-		w.seen[route.Operation.OperationID] = true
-		w.mu.Unlock()
-	}
-}
-
-func (w *world) loadDocument() {
-	w.t.Helper()
-	r := w.call("", "GET", "/openapi.json", "")
-	require.Equal(w.t, 200, r.status)
-	if known, ok := documents.Load(r.text); ok {
-		w.router = known.(routers.Router)
-		return
-	}
-	doc, err := openapi3.NewLoader().LoadFromData([]byte(r.text))
-	require.NoError(w.t, err)
-	require.NoError(w.t, doc.Validate(w.t.Context()))
-	doc.Servers = nil // the test's server is elsewhere
-	w.router, err = legacy.NewRouter(doc)
-	require.NoError(w.t, err)
-	documents.Store(r.text, w.router)
-}
-
-// documents that were read before, by their text: reading one takes longer than most tests.
-var documents sync.Map
 
 // storeDir is in memory where there is such a place: these tests are not about surviving crashes.
 func storeDir(t *testing.T) string {

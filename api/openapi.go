@@ -3,7 +3,9 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,21 +22,47 @@ var commonErrors = []int{
 // Codes of calls that carry a body.
 var bodyErrors = []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
 
-// document makes the OpenAPI document. What it says of bodies are the schemas that bodies are checked with.
-func (t *table) document(publicURL string) ([]byte, error) {
+// Neighbour is what somebody else serves at the API's address, and describes in its document.
+type Neighbour struct {
+	Name string // of the schemas, before their own: "Identity"
+	// Below is a path below which all is served too, but what lies there already: "/identity"; empty: there is none.
+	Below string
+	// Operations describes the calls, with schemas of the registry.
+	Operations func(r huma.Registry) []*huma.Operation
+}
+
+const schemaPrefix = "#/components/schemas/"
+
+// schemas are the table's own and those of its neighbours.
+type schemas struct {
+	huma.Registry
+	all map[string]*huma.Schema
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s schemas) MarshalJSON() ([]byte, error) { return json.Marshal(s.all) }
+
+// document makes the OpenAPI document. What it says of bodies are the schemas that bodies are checked with. huma panics at what it cannot
+// describe; here that is an error.
+func (t *table) document(cfg *Config) (text []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("api: describe the calls: %v", p)
+		}
+	}()
+	components := schemas{t.registry, map[string]*huma.Schema{}}
+	token := &huma.SecurityScheme{Type: "apiKey", In: "header", Name: "X-Auth-Token", Description: "From POST " + cfg.authURL("") + "/auth/tokens."}
 	doc := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title: "Huker", Version: "1.0",
-			Description: "OpenStack's database API, Trove v1.0, as Huker serves it, and a few calls of Huker's own (tag extensions).",
-			License:     &huma.License{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"},
+			Description: "OpenStack's database API, Trove v1.0, as Huker serves it, a few calls of Huker's own (tag extensions), and what else is " +
+				"served at the same address. HEAD is answered wherever GET is.",
+			License: &huma.License{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"},
 		},
-		Servers: []*huma.Server{{URL: orDefault(publicURL, "/")}},
-		Components: &huma.Components{
-			Schemas:         t.registry,
-			SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "apiKey", In: "header", Name: "X-Auth-Token"}},
-		},
-		Security: []map[string][]string{{"token": {}}},
+		Servers:    []*huma.Server{{URL: orDefault(cfg.PublicURL, "/")}},
+		Components: &huma.Components{Schemas: components, SecuritySchemes: map[string]*huma.SecurityScheme{"token": token}},
+		Security:   []map[string][]string{{"token": {}}},
 	}
 	for _, op := range publicOperations(t.registry) {
 		doc.AddOperation(op)
@@ -42,14 +70,30 @@ func (t *table) document(publicURL string) ([]byte, error) {
 	for _, op := range t.ops {
 		doc.AddOperation(t.describe(op))
 	}
-	for _, s := range t.registry.Map() {
+	maps.Copy(components.all, t.registry.Map())
+	for _, n := range cfg.Neighbours {
+		n.describe(doc, components, cfg.PublicURL)
+	}
+	for _, s := range components.all {
 		strictArrays(s)
 	}
-	text, err := json.Marshal(doc)
+	text, err = json.Marshal(doc)
 	if err != nil {
 		return nil, fmt.Errorf("api: encode the OpenAPI document: %w", err)
 	}
 	return text, nil
+}
+
+// describe puts the neighbour's calls into the document.
+func (n *Neighbour) describe(doc *huma.OpenAPI, to schemas, publicURL string) {
+	registry := huma.NewMapRegistry(schemaPrefix, func(t reflect.Type, hint string) string { return n.Name + huma.DefaultSchemaNamer(t, hint) })
+	for _, op := range n.Operations(registry) {
+		doc.AddOperation(op)
+		if n.Below != "" && !strings.HasPrefix(op.Path, n.Below) {
+			doc.Paths[op.Path].Servers = []*huma.Server{{URL: publicURL + n.Below}, {URL: orDefault(publicURL, "/")}}
+		}
+	}
+	maps.Copy(to.all, registry.Map())
 }
 
 func (t *table) describe(op *operation) *huma.Operation {

@@ -110,7 +110,7 @@ type table struct {
 }
 
 func newTable() *table {
-	return &table{byLength: map[int][]*operation{}, registry: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)}
+	return &table{byLength: map[int][]*operation{}, registry: huma.NewMapRegistry(schemaPrefix, huma.DefaultSchemaNamer)}
 }
 
 // build makes the schemas and the index. huma panics on types that it cannot describe; here that is an error.

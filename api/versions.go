@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"reflect"
 
@@ -38,20 +39,49 @@ func (s *server) version(r *http.Request) VersionBody {
 	}}
 }
 
-// publicOperations describes what needs no sign-in.
-func publicOperations(registry huma.Registry) []*huma.Operation {
-	get := func(path, id, summary string, s *huma.Schema) *huma.Operation {
-		return &huma.Operation{
-			Method: http.MethodGet, Path: path, OperationID: id, Summary: summary, Tags: []string{"versions"}, Security: []map[string][]string{},
-			Responses: map[string]*huma.Response{
-				"200": {Description: "OK", Content: jsonContent(s)},
-				"500": faultResponse(http.StatusInternalServerError),
-			},
+// publicRoute is a call that needs no sign-in.
+type publicRoute struct {
+	path, id, summary string
+	schema            func(huma.Registry) *huma.Schema
+	answer            func(s *server, r *http.Request) any
+}
+
+// publicRoutes are all of them. Each is found by one slash, or one segment.
+func publicRoutes() []publicRoute {
+	return []publicRoute{
+		{"/", "listVersions", "List the versions of the API", bodyOf[VersionsBody], func(s *server, r *http.Request) any { return s.versions(r) }},
+		{"/" + prefix, "showVersion", "Show version 1.0", bodyOf[VersionBody], func(s *server, r *http.Request) any { return s.version(r) }},
+		{"/openapi.json", "showDocument", "This document", anyObject, func(s *server, _ *http.Request) any { return json.RawMessage(s.document) }},
+	}
+}
+
+func bodyOf[T any](r huma.Registry) *huma.Schema { return r.Schema(reflect.TypeFor[T](), true, "") }
+
+func anyObject(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
+// findPublic gives the call that a path is of, whose segments are those when it is well-formed.
+func findPublic(path string, segments []string) *publicRoute {
+	for _, p := range publicRoutes() {
+		if p.path == path || len(segments) == 1 && p.path == "/"+segments[0] {
+			return &p
 		}
 	}
-	return []*huma.Operation{
-		get("/", "listVersions", "List the versions of the API", registry.Schema(reflect.TypeFor[VersionsBody](), true, "")),
-		get("/"+prefix, "showVersion", "Show version 1.0", registry.Schema(reflect.TypeFor[VersionBody](), true, "")),
-		get("/openapi.json", "showDocument", "This document", &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}),
+	return nil
+}
+
+// publicOperations describes what needs no sign-in.
+func publicOperations(registry huma.Registry) []*huma.Operation {
+	var out []*huma.Operation
+	for _, p := range publicRoutes() {
+		out = append(out, &huma.Operation{
+			Method: http.MethodGet, Path: p.path, OperationID: p.id, Summary: p.summary, Tags: []string{"versions"}, Security: []map[string][]string{},
+			Responses: map[string]*huma.Response{
+				"200": {Description: "OK", Content: jsonContent(p.schema(registry))},
+				"500": faultResponse(http.StatusInternalServerError),
+			},
+		})
 	}
+	return out
 }

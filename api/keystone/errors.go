@@ -88,7 +88,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		title = http.StatusText(e.code)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	_ = writeJSON(w, e.code, map[string]any{"error": map[string]any{"code": e.code, "title": title, "message": e.message}})
+	_ = writeJSON(w, e.code, map[string]any{"error": failure{Code: e.code, Title: title, Message: e.message}})
 }
 
 // naming says in Keystone's words what was not found or is taken.

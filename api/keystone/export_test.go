@@ -10,3 +10,13 @@ func ParseSignIn(body []byte) (identity.SignIn, error) {
 	}
 	return signInOf(b)
 }
+
+// Registered gives the ids of all calls by method and path.
+func (h *Handler) Registered() map[string]string {
+	out := map[string]string{}
+	for pattern, rt := range h.routes() {
+		method, path := pathOf(pattern)
+		out[method+" "+path] = rt.id
+	}
+	return out
+}

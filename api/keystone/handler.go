@@ -94,20 +94,34 @@ const (
 type route struct {
 	access access
 	serve  func(w http.ResponseWriter, r *http.Request, c identity.Caller) error
+	call
 }
+
+// patternVersions is the path of the list of versions, below PrefixIdentity.
+const patternVersions = "/{$}"
 
 func (h *Handler) routes() map[string]route {
 	all := map[string]route{
-		"GET /{$}":               {accessPublic, h.versions},
-		"GET /v3":                {accessPublic, h.version},
-		"POST /v3/auth/tokens":   {accessPublic, h.signIn},
-		"GET /v3/auth/tokens":    {accessSignedIn, h.showToken},
-		"DELETE /v3/auth/tokens": {accessSignedIn, h.revokeToken},
-		"GET /v3/auth/catalog":   {accessSignedIn, h.showCatalog},
-		"GET /v3/auth/projects":  {accessSignedIn, h.myProjects},
-		"GET /v3/auth/domains":   {accessSignedIn, h.listDomains},
-		"GET /v3/domains":        {accessSignedIn, h.listDomains},
-		"GET /v3/domains/{id}":   {accessSignedIn, h.showDomain},
+		"GET " + patternVersions: {accessPublic, h.versions, call{id: "listIdentityVersions", summary: "List the versions of the identity service",
+			status: http.StatusMultipleChoices, out: versionsContent}},
+		"GET /v3": {accessPublic, h.version, call{id: "showIdentityVersion", summary: "Show version 3", status: http.StatusOK, out: one[versionView]("version")}},
+		"POST /v3/auth/tokens": {accessPublic, h.signIn, call{id: "signIn", summary: "Sign in: get a token", status: http.StatusCreated,
+			in: signInContent, out: one[tokenView]("token"), query: []string{"nocatalog"}, subject: subjectAnswered,
+			errs: []int{http.StatusUnauthorized, http.StatusTooManyRequests}}},
+		"GET /v3/auth/tokens": {accessSignedIn, h.showToken, call{id: "showToken", summary: "Validate a token", status: http.StatusOK,
+			out: one[tokenView]("token"), query: []string{"nocatalog"}, subject: subjectBoth}},
+		"DELETE /v3/auth/tokens": {accessSignedIn, h.revokeToken, call{id: "revokeToken", summary: "Sign out: end a token",
+			status: http.StatusNoContent, subject: subjectGiven}},
+		"GET /v3/auth/catalog": {accessSignedIn, h.showCatalog, call{id: "showCatalog", summary: "Show where the services are", status: http.StatusOK,
+			out: catalogContent}},
+		"GET /v3/auth/projects": {accessSignedIn, h.myProjects, call{id: "listMyProjects", summary: "List the caller's projects", status: http.StatusOK,
+			out: many[projectView]("projects"), query: projectFilters()}},
+		"GET /v3/auth/domains": {accessSignedIn, h.listDomains, call{id: "listMyDomains", summary: "List the caller's domains", status: http.StatusOK,
+			out: many[domainView]("domains"), query: []string{"name", "enabled"}}},
+		"GET /v3/domains": {accessSignedIn, h.listDomains, call{id: "listDomains", summary: "List domains: there is one", status: http.StatusOK,
+			out: many[domainView]("domains"), query: []string{"name", "enabled"}}},
+		"GET /v3/domains/{id}": {accessSignedIn, h.showDomain, call{id: "showDomain", summary: "Show a domain", status: http.StatusOK,
+			out: one[domainView]("domain")}},
 	}
 	for _, part := range []map[string]route{h.projectRoutes(), h.userRoutes(), h.roleRoutes(), h.fixedRoutes()} {
 		for pattern, rt := range part {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/api/keystone"
+	"github.com/huker/huker/api/openapitest"
 	"github.com/huker/huker/internal/identity"
 	"github.com/huker/huker/internal/metastore/sqlite"
 	"github.com/huker/huker/internal/model"
@@ -29,6 +30,9 @@ type server struct {
 	shop    model.Project
 	alice   model.Account
 	roles   map[string]string // ids by name
+
+	handler  *keystone.Handler
+	document *openapitest.Document // all answers are held against it
 
 	closeStore func()
 }
@@ -64,7 +68,7 @@ func newServer(t *testing.T, change ...func(*keystone.Config, *identity.Config))
 	kc.Service = s.service
 	h, err := keystone.New(kc)
 	require.NoError(t, err)
-	s.url = serve(t, h)
+	s.handler, s.url, s.document = h, serve(t, h), documentOf(t, h)
 	return s
 }
 
@@ -118,6 +122,7 @@ func (s *server) do(method, path, token string, body any, headers ...string) rep
 		require.NoError(s.t, json.Unmarshal(out.raw, &out.body), "%s %s: %s", method, path, out.raw)
 		require.Equal(s.t, "application/json", resp.Header.Get("Content-Type"))
 	}
+	s.document.Check(s.t, req, out.code, out.header, out.raw)
 	if out.code >= 400 && method != http.MethodHead {
 		e, ok := out.body["error"].(object)
 		require.True(s.t, ok, "%s %s: %s", method, path, out.raw)

@@ -9,13 +9,21 @@ import (
 
 func (h *Handler) projectRoutes() map[string]route {
 	return map[string]route{
-		"GET /v3/projects":         {accessAdmin, h.listProjects},
-		"POST /v3/projects":        {accessAdmin, h.createProject},
-		"GET /v3/projects/{id}":    {accessSignedIn, h.showProject},
-		"PATCH /v3/projects/{id}":  {accessAdmin, h.updateProject},
-		"DELETE /v3/projects/{id}": {accessAdmin, h.deleteProject},
+		"GET /v3/projects": {accessAdmin, h.listProjects, call{id: "listProjects", summary: "List projects", status: http.StatusOK,
+			out: many[projectView]("projects"), query: append(projectFilters(), "is_domain")}},
+		"POST /v3/projects": {accessAdmin, h.createProject, call{id: "createProject", summary: "Create a project", status: http.StatusCreated,
+			in: taken[projectBody]("project", "name"), out: one[projectView]("project"), errs: []int{http.StatusNotFound, http.StatusConflict}}},
+		"GET /v3/projects/{id}": {accessSignedIn, h.showProject, call{id: "showProject", summary: "Show a project", status: http.StatusOK,
+			out: one[projectView]("project")}},
+		"PATCH /v3/projects/{id}": {accessAdmin, h.updateProject, call{id: "updateProject", summary: "Change a project", status: http.StatusOK,
+			in: taken[projectBody]("project"), out: one[projectView]("project"), errs: []int{http.StatusConflict}}},
+		"DELETE /v3/projects/{id}": {accessAdmin, h.deleteProject, call{id: "deleteProject", summary: "Delete a project",
+			status: http.StatusNoContent, errs: []int{http.StatusConflict}}},
 	}
 }
+
+// projectFilters are the query's parameters that lists of projects know.
+func projectFilters() []string { return []string{"name", "enabled", "domain_id", "parent_id"} }
 
 type projectBody struct {
 	Name        field[string] `json:"name"`
@@ -42,21 +50,20 @@ func (b projectBody) change() (identity.ProjectChange, error) {
 	return identity.ProjectChange{Name: b.Name.ptr(), Description: b.Description.ptr(), Enabled: b.Enabled.ptr()}, nil
 }
 
-func projectView(r *http.Request, p model.Project) map[string]any {
-	return map[string]any{
-		"id": p.ID, "name": p.Name, "description": p.Description, "enabled": p.Enabled, "domain_id": model.DefaultDomainID,
-		"parent_id": model.DefaultDomainID, "is_domain": false, "tags": []string{}, "options": map[string]any{},
-		"links": map[string]any{"self": self(r, "projects", p.ID)},
+func viewProject(r *http.Request, p model.Project) projectView {
+	return projectView{
+		ID: p.ID, Name: p.Name, Description: p.Description, Enabled: p.Enabled, DomainID: model.DefaultDomainID, ParentID: model.DefaultDomainID,
+		Tags: []string{}, Links: selfLink{self(r, "projects", p.ID)},
 	}
 }
 
 func (h *Handler) writeProjects(w http.ResponseWriter, r *http.Request, all []model.Project, path ...string) error {
 	q := r.URL.Query()
-	items := []any{}
+	items := []projectView{}
 	for _, p := range all {
 		parent := q.Get("parent_id")
 		if nameMatches(q, p.Name) && domainMatches(q) && enabledMatches(q, p.Enabled) && (parent == "" || parent == model.DefaultDomainID) {
-			items = append(items, projectView(r, p))
+			items = append(items, viewProject(r, p))
 		}
 	}
 	return h.writeList(w, r, "projects", items, path...)
@@ -94,7 +101,7 @@ func (h *Handler) createProject(w http.ResponseWriter, r *http.Request, _ identi
 	if err != nil {
 		return naming(err, "project", body.Name.value)
 	}
-	return writeJSON(w, http.StatusCreated, map[string]any{"project": projectView(r, p)})
+	return writeJSON(w, http.StatusCreated, map[string]any{"project": viewProject(r, p)})
 }
 
 // showProject is for administrators, and for those who have a role on the project. Others cannot tell whether it exists.
@@ -107,7 +114,7 @@ func (h *Handler) showProject(w http.ResponseWriter, r *http.Request, c identity
 		}
 		for _, p := range mine {
 			if p.ID == id {
-				return writeJSON(w, http.StatusOK, map[string]any{"project": projectView(r, p)})
+				return writeJSON(w, http.StatusOK, map[string]any{"project": viewProject(r, p)})
 			}
 		}
 		return forbidden("You are not authorized to perform the requested action: identity:get_project.")
@@ -116,7 +123,7 @@ func (h *Handler) showProject(w http.ResponseWriter, r *http.Request, c identity
 	if err != nil {
 		return naming(err, "project", id)
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"project": projectView(r, p)})
+	return writeJSON(w, http.StatusOK, map[string]any{"project": viewProject(r, p)})
 }
 
 func (h *Handler) updateProject(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {
@@ -133,7 +140,7 @@ func (h *Handler) updateProject(w http.ResponseWriter, r *http.Request, _ identi
 	if err != nil {
 		return namingChange(err, "project", id, body.Name.value)
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"project": projectView(r, p)})
+	return writeJSON(w, http.StatusOK, map[string]any{"project": viewProject(r, p)})
 }
 
 func (h *Handler) deleteProject(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {

@@ -12,31 +12,40 @@ import (
 func (h *Handler) roleRoutes() map[string]route {
 	const grant = " /v3/projects/{project}/users/{user}/roles/{role}"
 	return map[string]route{
-		"GET /v3/roles":         {accessAdmin, h.listRoles},
-		"POST /v3/roles":        {accessAdmin, h.createRole},
-		"GET /v3/roles/{id}":    {accessAdmin, h.showRole},
-		"PATCH /v3/roles/{id}":  {accessAdmin, h.updateRole},
-		"DELETE /v3/roles/{id}": {accessAdmin, h.deleteRole},
+		"GET /v3/roles": {accessAdmin, h.listRoles, call{id: "listRoles", summary: "List roles", status: http.StatusOK,
+			out: many[roleView]("roles"), query: []string{"name", "domain_id"}}},
+		"POST /v3/roles": {accessAdmin, h.createRole, call{id: "createRole", summary: "Create a role", status: http.StatusCreated,
+			in: taken[roleBody]("role", "name"), out: one[roleView]("role"), errs: []int{http.StatusConflict}}},
+		"GET /v3/roles/{id}": {accessAdmin, h.showRole, call{id: "showRole", summary: "Show a role", status: http.StatusOK, out: one[roleView]("role")}},
+		"PATCH /v3/roles/{id}": {accessAdmin, h.updateRole, call{id: "updateRole", summary: "Rename a role", status: http.StatusOK,
+			in: taken[roleBody]("role"), out: one[roleView]("role"), errs: []int{http.StatusConflict}}},
+		"DELETE /v3/roles/{id}": {accessAdmin, h.deleteRole, call{id: "deleteRole", summary: "Delete a role", status: http.StatusNoContent,
+			errs: []int{http.StatusConflict}}},
 
-		"GET /v3/role_assignments": {accessSignedIn, h.listAssignments},
+		"GET /v3/role_assignments": {accessSignedIn, h.listAssignments, call{id: "listRoleAssignments", summary: "List who has which role where",
+			status: http.StatusOK, out: many[assignmentView]("role_assignments"), query: []string{"user.id", "group.id", "role.id", "scope.project.id",
+				"scope.domain.id", "scope.system", "scope.OS-INHERIT:inherited_to", "include_names", "effective"}}},
 
-		"GET /v3/projects/{project}/users/{user}/roles": {accessAdmin, h.listGrants},
-		"PUT" + grant:    {accessAdmin, h.grant},
-		"GET" + grant:    {accessAdmin, h.checkGrant},
-		"DELETE" + grant: {accessAdmin, h.revokeGrant},
+		"GET /v3/projects/{project}/users/{user}/roles": {accessAdmin, h.listGrants, call{id: "listProjectRoles", summary: "List a user's roles on a project",
+			status: http.StatusOK, out: many[roleView]("roles")}},
+		"PUT" + grant: {accessAdmin, h.grant, call{id: "giveRole", summary: "Give a user a role on a project", status: http.StatusNoContent}},
+		"GET" + grant: {accessAdmin, h.checkGrant, call{id: "checkRole", summary: "Ask whether a user has a role on a project", status: http.StatusNoContent}},
+		"DELETE" + grant: {accessAdmin, h.revokeGrant, call{id: "takeRole", summary: "Take a user's role on a project away",
+			status: http.StatusNoContent}},
 
-		"GET /v3/domains/{domain}/users/{user}/roles":        {accessAdmin, h.noDomainRoles},
-		"PUT /v3/domains/{domain}/users/{user}/roles/{role}": {accessAdmin, h.projectsOnly},
-		"GET /v3/system/users/{user}/roles":                  {accessAdmin, h.noDomainRoles},
-		"PUT /v3/system/users/{user}/roles/{role}":           {accessAdmin, h.projectsOnly},
+		"GET /v3/domains/{domain}/users/{user}/roles": {accessAdmin, h.noDomainRoles, call{id: "listDomainRoles",
+			summary: "List a user's roles on a domain: there are none", status: http.StatusOK, out: none("roles")}},
+		"PUT /v3/domains/{domain}/users/{user}/roles/{role}": {accessAdmin, h.projectsOnly, call{id: "giveDomainRole",
+			summary: "Not possible: roles are given on projects", errs: []int{http.StatusNotImplemented}}},
+		"GET /v3/system/users/{user}/roles": {accessAdmin, h.noDomainRoles, call{id: "listSystemRoles",
+			summary: "List a user's roles on the system: there are none", status: http.StatusOK, out: none("roles")}},
+		"PUT /v3/system/users/{user}/roles/{role}": {accessAdmin, h.projectsOnly, call{id: "giveSystemRole",
+			summary: "Not possible: roles are given on projects", errs: []int{http.StatusNotImplemented}}},
 	}
 }
 
-func roleView(r *http.Request, role model.Role) map[string]any {
-	return map[string]any{
-		"id": role.ID, "name": role.Name, "domain_id": nil, "description": nil, "options": map[string]any{},
-		"links": map[string]any{"self": self(r, "roles", role.ID)},
-	}
+func viewRole(r *http.Request, role model.Role) roleView {
+	return roleView{ID: role.ID, Name: role.Name, Links: selfLink{self(r, "roles", role.ID)}}
 }
 
 func (h *Handler) listRoles(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {
@@ -45,10 +54,10 @@ func (h *Handler) listRoles(w http.ResponseWriter, r *http.Request, _ identity.C
 		return err
 	}
 	q := r.URL.Query()
-	items := []any{}
+	items := []roleView{}
 	for _, role := range all {
 		if nameMatches(q, role.Name) && q.Get("domain_id") == "" { // roles belong to no domain
-			items = append(items, roleView(r, role))
+			items = append(items, viewRole(r, role))
 		}
 	}
 	return h.writeList(w, r, "roles", items, "roles")
@@ -71,7 +80,7 @@ func (h *Handler) createRole(w http.ResponseWriter, r *http.Request, _ identity.
 	if err != nil {
 		return naming(err, "role", body.Name.value)
 	}
-	return writeJSON(w, http.StatusCreated, map[string]any{"role": roleView(r, role)})
+	return writeJSON(w, http.StatusCreated, map[string]any{"role": viewRole(r, role)})
 }
 
 func (h *Handler) showRole(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {
@@ -80,7 +89,7 @@ func (h *Handler) showRole(w http.ResponseWriter, r *http.Request, _ identity.Ca
 	if err != nil {
 		return naming(err, "role", id)
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"role": roleView(r, role)})
+	return writeJSON(w, http.StatusOK, map[string]any{"role": viewRole(r, role)})
 }
 
 func (h *Handler) updateRole(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {
@@ -98,7 +107,7 @@ func (h *Handler) updateRole(w http.ResponseWriter, r *http.Request, _ identity.
 	if err != nil {
 		return namingChange(err, "role", id, body.Name.value)
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"role": roleView(r, role)})
+	return writeJSON(w, http.StatusOK, map[string]any{"role": viewRole(r, role)})
 }
 
 func (h *Handler) deleteRole(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {
@@ -174,13 +183,13 @@ func (h *Handler) listGrants(w http.ResponseWriter, r *http.Request, _ identity.
 			return naming(err, "user", a.AccountID)
 		}
 	}
-	items := []any{}
+	items := []roleView{}
 	for _, f := range found {
 		role, err := h.service.Role(r.Context(), f.RoleID)
 		if err != nil {
 			return err
 		}
-		items = append(items, roleView(r, role))
+		items = append(items, viewRole(r, role))
 	}
 	return h.writeList(w, r, "roles", items, "projects", a.ProjectID, "users", a.AccountID, "roles")
 }
@@ -203,7 +212,7 @@ func (h *Handler) listAssignments(w http.ResponseWriter, r *http.Request, c iden
 	if !c.Admin() && q.Get("user.id") != c.AccountID {
 		return forbidden("You are not authorized to perform the requested action: identity:list_role_assignments.")
 	}
-	items := []any{}
+	items := []assignmentView{}
 	// Groups, domains and the system have no roles here.
 	if q.Get("group.id") == "" && q.Get("scope.domain.id") == "" && q.Get("scope.system") == "" && q.Get("scope.OS-INHERIT:inherited_to") == "" {
 		found, err := h.service.Assignments(r.Context(), model.Assignment{
@@ -245,15 +254,15 @@ func (h *Handler) names(r *http.Request) (names, error) {
 	return n, errors.Join(err1, err2, err3)
 }
 
-func (n names) view(r *http.Request, a model.Assignment) map[string]any {
+func (n names) view(r *http.Request, a model.Assignment) assignmentView {
 	user, project, role := ref{ID: a.AccountID}, ref{ID: a.ProjectID}, ref{ID: a.RoleID}
 	if n.users != nil {
 		user.Name, user.Domain = n.users[a.AccountID], theDomain()
 		project.Name, project.Domain = n.projects[a.ProjectID], theDomain()
 		role.Name = n.roles[a.RoleID]
 	}
-	return map[string]any{
-		"user": user, "scope": map[string]any{"project": project}, "role": role,
-		"links": map[string]any{"assignment": self(r, "projects", a.ProjectID, "users", a.AccountID, "roles", a.RoleID)},
-	}
+	v := assignmentView{User: user, Role: role}
+	v.Scope.Project = project
+	v.Links.Assignment = self(r, "projects", a.ProjectID, "users", a.AccountID, "roles", a.RoleID)
+	return v
 }

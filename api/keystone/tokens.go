@@ -18,14 +18,14 @@ const subjectHeader = "X-Subject-Token"
 // timeForm is how Keystone writes a token's times.
 const timeForm = "2006-01-02T15:04:05.000000Z"
 
-type domainRef struct {
+type givenDomain struct {
 	ID   *string `json:"id"`
 	Name *string `json:"name"`
 }
 
 // known reports whether a domain is the one there is. None at all is taken for it: users of a service with one
 // domain should not have to name it.
-func (d *domainRef) known() bool {
+func (d *givenDomain) known() bool {
 	if d == nil {
 		return true
 	}
@@ -37,10 +37,10 @@ type authBody struct {
 		Methods  []string `json:"methods"`
 		Password *struct {
 			User *struct {
-				ID       string     `json:"id"`
-				Name     string     `json:"name"`
-				Domain   *domainRef `json:"domain"`
-				Password *string    `json:"password"`
+				ID       string       `json:"id"`
+				Name     string       `json:"name"`
+				Domain   *givenDomain `json:"domain"`
+				Password *string      `json:"password"`
 			} `json:"user"`
 		} `json:"password"`
 		Token *struct {
@@ -52,9 +52,9 @@ type authBody struct {
 
 type scopeBody struct {
 	Project *struct {
-		ID     string     `json:"id"`
-		Name   string     `json:"name"`
-		Domain *domainRef `json:"domain"`
+		ID     string       `json:"id"`
+		Name   string       `json:"name"`
+		Domain *givenDomain `json:"domain"`
 	} `json:"project"`
 	Unscoped json.RawMessage `json:"unscoped"`
 	Domain   json.RawMessage `json:"domain"`
@@ -209,43 +209,14 @@ func (h *Handler) revokeToken(w http.ResponseWriter, r *http.Request, c identity
 	return nil
 }
 
-type domainView struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-}
-
-func theDomain() *domainView {
-	return &domainView{ID: model.DefaultDomainID, Name: model.DefaultDomainName}
-}
-
-// ref is a thing by id and name, with its domain where it has one.
-type ref struct {
-	ID     string      `json:"id"`
-	Name   string      `json:"name,omitempty"`
-	Domain *domainView `json:"domain,omitempty"`
-}
-
-type tokenUser struct {
-	ref
-	PasswordExpiresAt *string `json:"password_expires_at"`
-}
-
-type tokenView struct {
-	Methods   []string       `json:"methods"`
-	User      tokenUser      `json:"user"`
-	AuditIDs  []string       `json:"audit_ids"`
-	ExpiresAt string         `json:"expires_at"`
-	IssuedAt  string         `json:"issued_at"`
-	Project   *ref           `json:"project,omitempty"`
-	IsDomain  *bool          `json:"is_domain,omitempty"`
-	Roles     []ref          `json:"roles,omitempty"`
-	Catalog   []serviceEntry `json:"catalog,omitempty"`
+func theDomain() *domainRef {
+	return &domainRef{ID: model.DefaultDomainID, Name: model.DefaultDomainName}
 }
 
 func (h *Handler) writeToken(w http.ResponseWriter, r *http.Request, code int, s identity.Session) error {
 	v := tokenView{
 		Methods:   slices.Clone(s.Token.Methods),
-		User:      tokenUser{ref: ref{ID: s.Account.ID, Name: s.Account.Name, Domain: theDomain()}},
+		User:      tokenUser{ID: s.Account.ID, Name: s.Account.Name, Domain: theDomain()},
 		AuditIDs:  strings.Fields(s.Token.AuditID),
 		ExpiresAt: formatTime(s.Token.ExpiresAt),
 		IssuedAt:  formatTime(s.Token.IssuedAt),

@@ -9,13 +9,18 @@ import (
 
 func (h *Handler) userRoutes() map[string]route {
 	return map[string]route{
-		"GET /v3/users":                {accessAdmin, h.listUsers},
-		"POST /v3/users":               {accessAdmin, h.createUser},
-		"GET /v3/users/{id}":           {accessSignedIn, h.showUser},
-		"PATCH /v3/users/{id}":         {accessAdmin, h.updateUser},
-		"DELETE /v3/users/{id}":        {accessAdmin, h.deleteUser},
-		"POST /v3/users/{id}/password": {accessSignedIn, h.changePassword},
-		"GET /v3/users/{id}/projects":  {accessSignedIn, h.userProjects},
+		"GET /v3/users": {accessAdmin, h.listUsers, call{id: "listAccounts", summary: "List users", status: http.StatusOK,
+			out: many[userView]("users"), query: []string{"name", "enabled", "domain_id"}}},
+		"POST /v3/users": {accessAdmin, h.createUser, call{id: "createAccount", summary: "Create a user", status: http.StatusCreated,
+			in: taken[userBody]("user", "name"), out: one[userView]("user"), errs: []int{http.StatusNotFound, http.StatusConflict}}},
+		"GET /v3/users/{id}": {accessSignedIn, h.showUser, call{id: "showAccount", summary: "Show a user", status: http.StatusOK, out: one[userView]("user")}},
+		"PATCH /v3/users/{id}": {accessAdmin, h.updateUser, call{id: "updateAccount", summary: "Change a user", status: http.StatusOK,
+			in: taken[userBody]("user"), out: one[userView]("user"), errs: []int{http.StatusConflict}}},
+		"DELETE /v3/users/{id}": {accessAdmin, h.deleteUser, call{id: "deleteAccount", summary: "Delete a user", status: http.StatusNoContent}},
+		"POST /v3/users/{id}/password": {accessSignedIn, h.changePassword, call{id: "changePassword", summary: "Change one's password",
+			status: http.StatusNoContent, in: taken[passwordBody]("user", "original_password", "password")}},
+		"GET /v3/users/{id}/projects": {accessSignedIn, h.userProjects, call{id: "listAccountProjects", summary: "List a user's projects",
+			status: http.StatusOK, out: many[projectView]("projects"), query: projectFilters()}},
 	}
 }
 
@@ -46,17 +51,11 @@ func (b userBody) change() (identity.AccountChange, error) {
 	return c, nil
 }
 
-func userView(r *http.Request, a model.Account) map[string]any {
-	v := map[string]any{
-		"id": a.ID, "name": a.Name, "enabled": a.Enabled, "domain_id": model.DefaultDomainID, "password_expires_at": nil,
-		"options": map[string]any{}, "links": map[string]any{"self": self(r, "users", a.ID)},
+func viewUser(r *http.Request, a model.Account) userView {
+	return userView{
+		ID: a.ID, Name: a.Name, Enabled: a.Enabled, DomainID: model.DefaultDomainID, Links: selfLink{self(r, "users", a.ID)},
+		Email: a.Email, Description: a.Description, DefaultProjectID: a.DefaultProjectID,
 	}
-	for key, value := range map[string]string{"email": a.Email, "description": a.Description, "default_project_id": a.DefaultProjectID} {
-		if value != "" {
-			v[key] = value
-		}
-	}
-	return v
 }
 
 func (h *Handler) listUsers(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {
@@ -65,10 +64,10 @@ func (h *Handler) listUsers(w http.ResponseWriter, r *http.Request, _ identity.C
 		return err
 	}
 	q := r.URL.Query()
-	items := []any{}
+	items := []userView{}
 	for _, a := range all {
 		if nameMatches(q, a.Name) && domainMatches(q) && enabledMatches(q, a.Enabled) {
-			items = append(items, userView(r, a))
+			items = append(items, viewUser(r, a))
 		}
 	}
 	return h.writeList(w, r, "users", items, "users")
@@ -87,7 +86,7 @@ func (h *Handler) createUser(w http.ResponseWriter, r *http.Request, _ identity.
 	if err != nil {
 		return naming(err, "user", body.Name.value)
 	}
-	return writeJSON(w, http.StatusCreated, map[string]any{"user": userView(r, a)})
+	return writeJSON(w, http.StatusCreated, map[string]any{"user": viewUser(r, a)})
 }
 
 // own refuses callers who ask about another account and are no administrators.
@@ -108,7 +107,7 @@ func (h *Handler) showUser(w http.ResponseWriter, r *http.Request, c identity.Ca
 	if err != nil {
 		return naming(err, "user", id)
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"user": userView(r, a)})
+	return writeJSON(w, http.StatusOK, map[string]any{"user": viewUser(r, a)})
 }
 
 func (h *Handler) updateUser(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {
@@ -125,7 +124,7 @@ func (h *Handler) updateUser(w http.ResponseWriter, r *http.Request, _ identity.
 	if err != nil {
 		return namingChange(err, "user", id, body.Name.value)
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"user": userView(r, a)})
+	return writeJSON(w, http.StatusOK, map[string]any{"user": viewUser(r, a)})
 }
 
 func (h *Handler) deleteUser(w http.ResponseWriter, r *http.Request, _ identity.Caller) error {

@@ -66,28 +66,45 @@ func newFront(c frontConfig) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	trove, err := api.New(api.Config{
-		Store: c.Store, Guests: guests, Kick: kicker(c.Bus), Auth: auth, Region: c.Region, PublicURL: c.PublicURL,
+	ident, authURL, err := c.identityMount(auth)
+	if err != nil {
+		return nil, err
+	}
+	mounts := []mount{ident, healthMount(c.Health)}
+	trove := api.Config{
+		Store: c.Store, Guests: guests, Kick: kicker(c.Bus), Auth: auth, Region: c.Region, PublicURL: c.PublicURL, AuthURL: authURL,
 		NetworkID: DatastoreID("network/" + c.Name), Log: c.Log.With("part", "api"),
-	})
-	if err != nil {
-		return nil, err
 	}
-	ident, err := c.identityHandler(auth)
-	if err != nil {
-		return nil, err
-	}
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); first {
-		case "identity", "v3":
-			ident.ServeHTTP(w, r)
-		case "healthz", "readyz":
-			c.Health.ServeHTTP(w, r)
-		default:
-			trove.ServeHTTP(w, r)
+	for _, m := range mounts {
+		if m.described != nil {
+			trove.Neighbours = append(trove.Neighbours, *m.described)
 		}
+	}
+	rest, err := api.New(trove)
+	if err != nil {
+		return nil, err
+	}
+	return newServer(c.Listen, c.TLS, route(mounts, rest)), nil
+}
+
+// mount is what is served beside the database API.
+type mount struct {
+	takes     func(path string) bool
+	handler   http.Handler
+	described *api.Neighbour // nil: there is nothing to call
+}
+
+// route gives a request to the first mount that takes its path, and to the database API else.
+func route(mounts []mount, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, m := range mounts {
+			if m.takes(r.URL.Path) {
+				m.handler.ServeHTTP(w, r)
+				return
+			}
+		}
+		rest.ServeHTTP(w, r)
 	})
-	return newServer(c.Listen, c.TLS, handler), nil
 }
 
 // openKeystone prepares the questions to an external Keystone, if there is one. That it answers is part of being ready, not of being alive: a
@@ -109,16 +126,35 @@ func (c *frontConfig) openKeystone() (*identity.Keystone, error) {
 	return k, nil
 }
 
-// identityHandler serves Keystone's paths.
-func (c *frontConfig) identityHandler(auth identity.Authenticator) (http.Handler, error) {
+// identityMount serves Keystone's paths. authURL is where people sign in, when that is not there.
+func (c *frontConfig) identityMount(auth identity.Authenticator) (m mount, authURL string, err error) {
 	log := c.Log.With("part", "keystone")
+	m.takes = func(path string) bool {
+		first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		return "/"+first == keystone.PrefixIdentity || "/"+first == keystone.PrefixV3
+	}
 	if c.Identity == nil {
 		if c.Keystone == nil {
-			return nil, errors.New("neither accounts nor a Keystone")
+			return m, "", errors.New("neither accounts nor a Keystone")
 		}
-		return keystone.Elsewhere(c.Keystone.AuthURL(), log), nil
+		authURL = c.Keystone.AuthURL()
+		m.handler = keystone.Elsewhere(authURL, log)
+		return m, authURL, nil
 	}
-	return keystone.New(keystone.Config{Service: c.Identity, Auth: auth, PublicURL: c.PublicURL, Region: c.Region, Log: log})
+	h, err := keystone.New(keystone.Config{Service: c.Identity, Auth: auth, PublicURL: c.PublicURL, Region: c.Region, Log: log})
+	if err != nil {
+		return m, "", err
+	}
+	m.handler, m.described = h, &api.Neighbour{Name: "Identity", Below: keystone.PrefixIdentity, Operations: h.Operations}
+	return m, "", nil
+}
+
+// healthMount serves the health of the process and of what it needs.
+func healthMount(h *health) mount {
+	return mount{
+		takes:   func(path string) bool { return path == healthzPath || path == readyzPath },
+		handler: h.handler(), described: &api.Neighbour{Name: "Health", Operations: healthOperations},
+	}
 }
 
 // newServer bounds what a client can hold up.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/huker/huker/internal/bus"
 )
@@ -21,6 +22,7 @@ type Bus struct {
 	mu      sync.Mutex
 	closed  bool
 	current *session
+	made    time.Time      // when the last queue was made
 	inside  sync.WaitGroup // requests under way; raised under mu while not closed
 }
 

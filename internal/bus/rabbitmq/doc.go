@@ -8,6 +8,10 @@
 // bus.MaxDeliveries times, goes to "<name>.dead", a quorum queue too. Queues are made on first use by whoever may: principals may not,
 // theirs are made when they are admitted.
 //
+// RabbitMQ says that a queue is made before that is on its disk, and a queue that was made just before a crash is of no use after it. So what is
+// published to a new queue waits a second and a half, once; calls do not. The exchange "huker.made.<name>", which nobody publishes to, says that the wait is
+// over, and a queue without it is made anew. Whoever makes or drops a queue holds "huker.making.<name>", an exclusive queue, so that one does at a time.
+//
 // A message whose handler failed is kept in hand for a pause that grows, and given back then: RabbitMQ counts how often, and delivers it to any
 // server. So each server has a few more messages in hand than it handles.
 //

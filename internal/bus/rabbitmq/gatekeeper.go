@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/huker/huker/internal/bus"
 )
 
@@ -51,9 +49,9 @@ func (g *Gatekeeper) Admit(ctx context.Context, principal string, queues []strin
 	}
 	// The queues first: their servers may not make them.
 	for _, q := range queues {
-		err := g.bus.onChannel(ctx, "make queue "+q, func(s *session, _ *amqp.Channel) error {
+		err := g.bus.onSession(ctx, "make queue "+q, func(ctx context.Context, s *session) error {
 			s.forget(q)
-			return s.declare(q)
+			return s.ensure(ctx, q, true)
 		})
 		if err != nil {
 			return err

@@ -14,14 +14,7 @@ func (b *Bus) Drop(ctx context.Context, queue string) error {
 	if err := bus.CheckQueue(queue); err != nil {
 		return err
 	}
-	return b.onChannel(ctx, "drop "+queue, func(s *session, ch *amqp.Channel) error {
-		s.forget(queue)
-		if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
-			return err
-		}
-		_, err := ch.QueueDelete(dead(queue), false, false, false)
-		return err
-	})
+	return b.onSession(ctx, "drop "+queue, func(ctx context.Context, s *session) error { return s.drop(ctx, queue) })
 }
 
 // DeadLetters implements bus.Bus.
@@ -30,20 +23,32 @@ func (b *Bus) DeadLetters(ctx context.Context, queue string) ([]bus.Message, err
 		return nil, err
 	}
 	var letters []bus.Message
-	err := b.onChannel(ctx, "dead letters of "+queue, func(_ *session, ch *amqp.Channel) error {
-		letters = nil
-		for {
-			d, found, err := ch.Get(dead(queue), false)
-			if isCode(err, amqp.NotFound) {
-				return nil
-			}
-			if err != nil || !found {
-				return err // closing the channel puts them back
-			}
-			letters = append(letters, letterOf(d))
-		}
+	err := b.onSession(ctx, "dead letters of "+queue, func(ctx context.Context, s *session) error {
+		return s.bounded(ctx, func() (err error) {
+			letters, err = s.letters(queue)
+			return err
+		})
 	})
 	return letters, err
+}
+
+func (s *session) letters(queue string) ([]bus.Message, error) {
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = ch.Close() }() // puts them back
+	var letters []bus.Message
+	for {
+		d, found, err := ch.Get(dead(queue), false)
+		if isCode(err, amqp.NotFound) {
+			return nil, nil
+		}
+		if err != nil || !found {
+			return letters, err
+		}
+		letters = append(letters, letterOf(d))
+	}
 }
 
 // letterOf reads a dead letter. How often it was delivered is not kept: its new queue counts anew.
@@ -53,8 +58,8 @@ func letterOf(d amqp.Delivery) bus.Message {
 	return m
 }
 
-// onChannel does something on a channel of its own, again on another connection when the one was lost, until ctx ends.
-func (b *Bus) onChannel(ctx context.Context, doing string, do func(*session, *amqp.Channel) error) error {
+// onSession does something, again on another connection when the one was lost, until ctx ends.
+func (b *Bus) onSession(ctx context.Context, doing string, do func(context.Context, *session) error) error {
 	ctx, leave, err := b.enter(ctx, true)
 	if err != nil {
 		return err
@@ -65,14 +70,7 @@ func (b *Bus) onChannel(ctx context.Context, doing string, do func(*session, *am
 		if err != nil {
 			return mapError(doing, err)
 		}
-		err = s.bounded(ctx, func() error {
-			ch, err := s.conn.Channel()
-			if err == nil {
-				err = do(s, ch)
-				_ = ch.Close()
-			}
-			return err
-		})
+		err = do(ctx, s)
 		if err == nil || denied(err) || ctx.Err() != nil {
 			return mapError(doing, err)
 		}

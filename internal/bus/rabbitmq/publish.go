@@ -74,11 +74,12 @@ func (b *Bus) untilStored(ctx context.Context, queue string, p amqp.Publishing) 
 
 // send sends once to a queue, which is made if it is not there.
 func (s *session) send(ctx context.Context, queue string, p amqp.Publishing) error {
+	if err := s.ensure(ctx, queue, p.ReplyTo == ""); err != nil {
+		return err
+	}
 	var out *publisher
 	err := s.bounded(ctx, func() (err error) {
-		if err = s.declare(queue); err == nil {
-			out, err = s.publisher()
-		}
+		out, err = s.publisher()
 		return err
 	})
 	if err != nil {

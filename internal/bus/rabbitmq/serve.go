@@ -62,7 +62,6 @@ type server struct {
 	*session
 	ch      *amqp.Channel
 	handler bus.Handler
-	ctx     context.Context // of handlers: ends when serving does, or the channel is gone
 	workers sync.WaitGroup
 	slots   chan struct{}
 }
@@ -73,13 +72,13 @@ func (b *Bus) serveOnce(ctx context.Context, queue string, concurrency int, h bu
 	if err != nil {
 		return err
 	}
+	if err := s.ensure(ctx, queue, false); err != nil {
+		return err
+	}
 	var ch *amqp.Channel
 	var arriving <-chan amqp.Delivery
 	tag := nonce()
 	err = s.bounded(ctx, func() (err error) {
-		if err = s.declare(queue); err != nil {
-			return err
-		}
 		if ch, err = s.conn.Channel(); err != nil {
 			return err
 		}
@@ -106,7 +105,7 @@ func (b *Bus) serveOnce(ctx context.Context, queue string, concurrency int, h bu
 		}
 		stop(errLost)
 	})
-	v := &server{session: s, ch: ch, handler: h, ctx: handling, slots: make(chan struct{}, concurrency)}
+	v := &server{session: s, ch: ch, handler: h, slots: make(chan struct{}, concurrency)}
 	defer v.workers.Wait() // handlers are told by their context, and have their say
 	for {
 		select {
@@ -126,14 +125,14 @@ func (b *Bus) serveOnce(ctx context.Context, queue string, concurrency int, h bu
 			}
 			v.workers.Go(func() {
 				defer func() { <-v.slots }()
-				v.deliver(d)
+				v.deliver(handling, d)
 			})
 		}
 	}
 }
 
-// deliver handles a message and answers for it.
-func (v *server) deliver(d amqp.Delivery) {
+// deliver handles a message and answers for it. serving ends when that does, or when the channel is gone.
+func (v *server) deliver(serving context.Context, d amqp.Delivery) {
 	m := messageOf(d)
 	if !m.Deadline.IsZero() && !time.Now().Before(m.Deadline) {
 		_ = d.Ack(false)
@@ -144,18 +143,18 @@ func (v *server) deliver(d amqp.Delivery) {
 		_ = d.Reject(false)
 		return
 	}
-	ctx, cancel := v.ctx, context.CancelFunc(func() {})
+	ctx, cancel := serving, context.CancelFunc(func() {})
 	if !m.Deadline.IsZero() {
-		ctx, cancel = context.WithDeadline(v.ctx, m.Deadline)
+		ctx, cancel = context.WithDeadline(serving, m.Deadline)
 	}
 	defer cancel()
 	body, err := v.handle(ctx, m)
 	call, _ := d.Headers[headerCall].(bool)
 	switch {
-	case err != nil && v.ctx.Err() != nil && !errors.Is(err, bus.ErrRejected):
+	case err != nil && serving.Err() != nil && !errors.Is(err, bus.ErrRejected):
 		_ = d.Nack(false, true) // told to stop in the middle: another may do it
 	case call:
-		if v.reply(d, body, err) == nil {
+		if v.reply(serving, d, body, err) == nil {
 			_ = d.Ack(false)
 		}
 	case err == nil:
@@ -170,7 +169,7 @@ func (v *server) deliver(d amqp.Delivery) {
 		v.workers.Go(func() {
 			select {
 			case <-time.After(pause):
-			case <-v.ctx.Done():
+			case <-serving.Done():
 			}
 			_ = d.Nack(false, true)
 		})
@@ -201,7 +200,7 @@ func (v *server) handle(ctx context.Context, m bus.Message) (body []byte, err er
 }
 
 // reply says what came of a call. The call is answered for only after that, so that it is made again when this connection does not get it out.
-func (v *server) reply(d amqp.Delivery, body []byte, failure error) error {
+func (v *server) reply(serving context.Context, d amqp.Delivery, body []byte, failure error) error {
 	if failure == nil && len(body) > bus.MaxBody {
 		failure = fmt.Errorf("%w: a reply of %d bytes", bus.ErrTooLarge, len(body))
 	}
@@ -214,7 +213,7 @@ func (v *server) reply(d amqp.Delivery, body []byte, failure error) error {
 			p.Headers[headerCode] = coder.ErrorCode()
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.ctx), outcomeDeadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(serving), outcomeDeadline)
 	defer cancel()
 	out, err := v.publisher()
 	if err == nil {

@@ -31,7 +31,8 @@ type session struct {
 	lost chan struct{} // closed when the connection is gone
 
 	mu       sync.Mutex
-	declared map[string]bool // queues that are there
+	declared map[string]bool   // queues that are there
+	busy     map[string]*claim // queues that are made or dropped
 	out      *publisher
 	replies  *replies
 }
@@ -136,7 +137,7 @@ func (b *Bus) connect(ctx context.Context, server string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{bus: b, conn: conn, wire: wire, lost: make(chan struct{}), declared: map[string]bool{}}
+	s := &session{bus: b, conn: conn, wire: wire, lost: make(chan struct{}), declared: map[string]bool{}, busy: map[string]*claim{}}
 	closed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	b.wg.Go(func() {
 		reason := <-closed
@@ -150,9 +151,13 @@ func (b *Bus) connect(ctx context.Context, server string) (*session, error) {
 
 // bounded waits for requests to be answered; the library itself would wait for ever. A connection on which they are not is given up.
 func (s *session) bounded(ctx context.Context, requests func() error) error {
+	return s.within(ctx, answerTimeout, requests)
+}
+
+func (s *session) within(ctx context.Context, patience time.Duration, requests func() error) error {
 	done := make(chan error, 1)
 	s.bus.wg.Go(func() { done <- requests() })
-	timer := time.NewTimer(answerTimeout)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case err := <-done:
@@ -167,7 +172,7 @@ func (s *session) bounded(ctx context.Context, requests func() error) error {
 	if ctx.Err() != nil {
 		return s.bus.ended(ctx)
 	}
-	return fmt.Errorf("%w: no answer within %s", errLost, answerTimeout)
+	return fmt.Errorf("%w: no answer within %s", errLost, patience)
 }
 
 // watched is a connection that is given up when nothing was heard for one heartbeat interval, in which the server sends two: before the server
@@ -194,43 +199,5 @@ func (w *watched) SetDeadline(t time.Time) error {
 	}
 	return w.SetReadDeadline(t)
 }
-
-// declare has a queue be there, and its dead letters'. One that may not goes on: then the queue was made for it.
-func (s *session) declare(queue string) error {
-	s.mu.Lock()
-	known := s.declared[queue]
-	s.mu.Unlock()
-	if known {
-		return nil
-	}
-	ch, err := s.conn.Channel()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = ch.Close() }()
-	_, err = ch.QueueDeclare(dead(queue), true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
-	if err == nil {
-		_, err = ch.QueueDeclare(queue, true, false, false, false, amqp.Table{
-			amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-delivery-limit": 2 * maxReturns, // servers give messages up before
-			"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead(queue),
-		})
-	}
-	if err != nil && !denied(err) {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.declared[queue] = true
-	return nil
-}
-
-func (s *session) forget(queue string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.declared, queue)
-}
-
-// dead is where a queue's messages go that were given up.
-func dead(queue string) string { return queue + ".dead" }
 
 func nonce() string { return rand.Text() }

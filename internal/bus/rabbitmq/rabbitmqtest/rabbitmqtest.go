@@ -45,11 +45,12 @@ type Server struct {
 	Password   string // of Root, for the management
 	CA         *pki.CA
 
-	ip   string
-	dir  string
-	env  []string
-	cmd  *exec.Cmd
-	epmd string // port
+	ip    string
+	dir   string
+	env   []string
+	cmd   *exec.Cmd
+	names *exec.Cmd // Erlang's name server
+	epmd  string    // its port
 }
 
 // Start runs a server on loopback, with an authority of its own.
@@ -70,12 +71,17 @@ func StartOn(t testing.TB, ip string, ca *pki.CA) *Server {
 	s.prepare(t, port(t, s.Address), port(t, management))
 	t.Cleanup(func() {
 		s.Kill()
-		_ = exec.Command(epmd, "-port", s.epmd, "-kill").Run() // the server has started it, for itself
+		_ = s.names.Process.Kill()
+		_ = s.names.Wait()
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(s.dir, "output"))
-			t.Logf("RabbitMQ's log:\n%s", log)
+			t.Logf("RabbitMQ's log:\n%s", log[max(0, len(log)-32<<10):])
 		}
 	})
+	// The server would start it too, for good.
+	s.names = exec.Command(epmd, "-port", s.epmd, "-address", "127.0.0.1")
+	s.names.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, s.names.Start())
 	s.Launch(t)
 	s.AwaitUp(t)
 	return s
@@ -98,14 +104,15 @@ func (s *Server) prepare(t testing.TB, amqp, management string) {
 		"ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\nssl_cert_login_from = common_name\nauth_mechanisms.1 = EXTERNAL\n"+
 		"management.ssl.ip = "+s.ip+"\nmanagement.ssl.port = "+management+"\n"+secured("management.ssl")+
 		"default_user = "+Root+"\ndefault_pass = "+s.Password+"\ndefault_user_tags.administrator = true\ndefault_vhost = huker\n"+
-		"default_permissions.configure = .*\ndefault_permissions.read = .*\ndefault_permissions.write = .*\nlog.console = true\nlog.console.level = debug\n"))
+		"default_permissions.configure = .*\ndefault_permissions.read = .*\ndefault_permissions.write = .*\nlog.console = true\nlog.console.level = warning\n"))
 	s.epmd = port(t, freeAddress(t, "127.0.0.1"))
 	s.env = append(os.Environ(),
 		"HOME="+s.dir, "RABBITMQ_NODENAME=t"+strings.ToLower(rand.Text()[:8])+"@localhost", "RABBITMQ_DIST_PORT="+port(t, freeAddress(t, "127.0.0.1")), "ERL_EPMD_PORT="+s.epmd,
 		"ERL_EPMD_ADDRESS=127.0.0.1", "RABBITMQ_MNESIA_BASE="+filepath.Join(s.dir, "data"), "RABBITMQ_LOG_BASE="+filepath.Join(s.dir, "log"),
 		"RABBITMQ_CONFIG_FILE="+config, "RABBITMQ_ENABLED_PLUGINS_FILE="+write("enabled_plugins", []byte("[rabbitmq_management,rabbitmq_auth_mechanism_ssl].\n")),
 		"RABBITMQ_PID_FILE="+filepath.Join(s.dir, "pid"), "RABBITMQ_GENERATED_CONFIG_DIR="+filepath.Join(s.dir, "generated"), "RABBITMQ_LOGS=-",
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none", "ERL_CRASH_DUMP="+filepath.Join(s.dir, "crash"))
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none", "ERL_CRASH_DUMP="+filepath.Join(s.dir, "crash"),
+		"RUNNING_UNDER_SYSTEMD=true") // has the script become the server, in place of its parent: it is to end with the test, however that ends
 }
 
 // Launch starts the process, with all that it held.
@@ -117,7 +124,7 @@ func (s *Server) Launch(t testing.TB) {
 	s.cmd = exec.Command(program)
 	s.cmd.Env, s.cmd.Dir = s.env, s.dir
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	// The script starts Erlang in place of itself, with children of its own: all of them are one group. It ends with the test.
+	// The script becomes Erlang, with children of its own: all of them are one group.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, s.cmd.Start())
 }

@@ -114,7 +114,7 @@ func testCallTimeout(t *testing.T, h Harness) {
 		close(ended)
 		return nil, ctx.Err()
 	})
-	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel = context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err = b.Call(ctx, q, bus.Message{})
 	require.ErrorIs(t, err, bus.ErrTimeout)

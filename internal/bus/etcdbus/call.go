@@ -31,6 +31,9 @@ func (b *Bus) Call(ctx context.Context, queue string, m bus.Message) ([]byte, er
 	}
 	revision, err := b.put(ctx, queue, &m, true)
 	if err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // stored or not: no reply came
+			return nil, fmt.Errorf("call %s of %s: %w: %w: %w", m.Kind, queue, bus.ErrTimeout, ctx.Err(), err)
+		}
 		return nil, err
 	}
 	q, id := keysOf(queue), keyID(m.ID)

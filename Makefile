@@ -25,7 +25,7 @@ GOTEST := $(GO) test -shuffle=on
 # run_tests FLAGS,LIST
 run_tests = pkgs=$$($(2)); if [ -n "$$pkgs" ]; then $(GOTEST) $(1) $$pkgs; fi
 
-.PHONY: help up down build images docker test test-quick test-e2e bench fleet-up fleet-down lint tidy-check tools clean
+.PHONY: help up down build images docker test test-quick test-e2e test-fleet bench fleet-up fleet-down lint tidy-check tools clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ test-quick: ## the tests that need no Docker, in under a minute
 test-e2e: docker images ## the tests of the whole only: make test-e2e ARGS='-run TestName -v'
 	@scripts/ensure-test-tools
 	@HUKER_REQUIRE_DOCKER=1 $(GOTEST) -race -p 1 -timeout 20m $(ARGS) ./test/e2e/...
+
+test-fleet: docker images ## the tests of the whole on three hosts with RabbitMQ, ZooKeeper and MySQL
+	@scripts/ensure-test-tools
+	@HUKER_REQUIRE_DOCKER=1 HUKER_E2E_FLEET=1 $(GOTEST) -p 1 -timeout 60m -run TestOnAFleet $(ARGS) ./test/e2e
 
 bench: docker images ## every benchmark: make bench ARGS='-bench Create'
 	@scripts/ensure-test-tools bench

@@ -168,8 +168,13 @@ func testManyQueues(t *testing.T, h Harness) {
 		n = 30
 	}
 	start := time.Now()
+	// At once: an engine may take its time to make one queue, not the sum of all.
+	published := make(chan error, n)
 	for i := range n {
-		require.NoError(t, b.Publish(soon(t), fmt.Sprintf("%s.%d", base, i), bus.Message{Body: fmt.Append(nil, i)}))
+		go func() { published <- b.Publish(soon(t), fmt.Sprintf("%s.%d", base, i), bus.Message{Body: fmt.Append(nil, i)}) }()
+	}
+	for range n {
+		require.NoError(t, <-published)
 	}
 	var got log
 	ctx, cancel := context.WithCancel(t.Context())
@@ -183,8 +188,12 @@ func testManyQueues(t *testing.T, h Harness) {
 	for range n {
 		require.NoError(t, <-ended)
 	}
+	dropped := make(chan error, n)
 	for i := range n {
-		require.NoError(t, b.Drop(soon(t), fmt.Sprintf("%s.%d", base, i)))
+		go func() { dropped <- b.Drop(soon(t), fmt.Sprintf("%s.%d", base, i)) }()
+	}
+	for range n {
+		require.NoError(t, <-dropped)
 	}
 }
 

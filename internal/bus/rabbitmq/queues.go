@@ -15,6 +15,9 @@ const (
 	settling = 1500 * time.Millisecond
 	// longestSettling bounds the rest while others are made one after the other: names are written every three seconds at least.
 	longestSettling = 5 * time.Second
+	// parting is how long the name of a dropped queue that was served is kept free: its servers are told that it went by a look whether there is a queue of that
+	// name, and one that was made again by then leaves them waiting at the old one for good.
+	parting = time.Second
 	// makingTimeout bounds one step of making a queue. RabbitMQ takes more than five seconds to delete one that has no leader.
 	makingTimeout = 30 * time.Second
 )
@@ -267,5 +270,17 @@ func (s *session) drop(ctx context.Context, queue string) error {
 		return err
 	}
 	defer unlock()
-	return s.step(ctx, func(ch *amqp.Channel) error { return remove(ch, queue) })
+	served := false
+	err = s.step(ctx, func(ch *amqp.Channel) error {
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		served = q.Consumers > 0
+		return err
+	})
+	if err != nil && !isCode(err, amqp.NotFound) {
+		return err
+	}
+	if err := s.step(ctx, func(ch *amqp.Channel) error { return remove(ch, queue) }); err != nil || !served {
+		return err
+	}
+	return s.pause(ctx, parting)
 }

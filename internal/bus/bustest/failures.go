@@ -171,7 +171,9 @@ func testManyQueues(t *testing.T, h Harness) {
 	// At once: an engine may take its time to make one queue, not the sum of all.
 	published := make(chan error, n)
 	for i := range n {
-		go func() { published <- b.Publish(soon(t), fmt.Sprintf("%s.%d", base, i), bus.Message{Body: fmt.Append(nil, i)}) }()
+		go func() {
+			published <- b.Publish(soon(t), fmt.Sprintf("%s.%d", base, i), bus.Message{Body: fmt.Append(nil, i)})
+		}()
 	}
 	for range n {
 		require.NoError(t, <-published)

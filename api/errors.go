@@ -99,6 +99,10 @@ func asFault(err error, requestID string) *fault {
 		return &fault{status: http.StatusServiceUnavailable, message: message, cause: err}
 	case errors.As(err, &tooLong):
 		return &fault{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("The request's body is larger than %d bytes.", tooLong.Limit)}
+	case errors.Is(err, metastore.ErrUnknown):
+		return &fault{status: http.StatusServiceUnavailable, message: "It is not known whether this was carried out: look before you ask again.", cause: err}
+	case errors.Is(err, metastore.ErrUnavailable):
+		return &fault{status: http.StatusServiceUnavailable, message: "The metadata cannot be reached now; nothing was changed. Try again.", cause: err}
 	case errors.Is(err, metastore.ErrClosed), errors.Is(err, metastore.ErrConflict):
 		return &fault{status: http.StatusServiceUnavailable, message: "The service is busy or shutting down; try again.", cause: err}
 	case errors.Is(err, context.DeadlineExceeded):

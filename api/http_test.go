@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/api"
+	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
 )
 
@@ -210,6 +212,26 @@ func TestStoreClosed(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, w.store.Close())
 	w.call(alice, "GET", base, "").fault(503, "serviceUnavailable")
+}
+
+// failing is a store whose transactions end with an error.
+type failing struct {
+	metastore.Store
+	err error
+}
+
+func (f failing) View(context.Context, func(metastore.Tx) error) error   { return f.err }
+func (f failing) Update(context.Context, func(metastore.Tx) error) error { return f.err }
+
+func TestStoreAway(t *testing.T) {
+	for err, says := range map[error]string{
+		metastore.ErrUnavailable: "nothing was changed", metastore.ErrUnknown: "not known whether", metastore.ErrConflict: "try again",
+	} {
+		w := newWorld(t, func(c *api.Config) { c.Store = failing{c.Store, fmt.Errorf("commit: %w", err)} })
+		answer := w.call(alice, "POST", base, `{"instance":{"name":"db","flavorRef":"1","volume":{"size":1},"datastore":{"type":"mysql"}}}`)
+		answer.fault(503, "serviceUnavailable")
+		require.Contains(t, answer.text, says)
+	}
 }
 
 func TestConfig(t *testing.T) {

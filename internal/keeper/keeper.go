@@ -192,8 +192,8 @@ func (k *Keeper) kicked(_ context.Context, m bus.Message) ([]byte, error) {
 func (k *Keeper) resync(ctx context.Context) error {
 	tick := time.NewTicker(k.cfg.Resync)
 	defer tick.Stop()
-	for {
-		if err := k.resyncAll(ctx); err != nil && ctx.Err() == nil {
+	for level := slog.LevelInfo; ; level = slog.LevelDebug { // who takes over says when it knows everything
+		if err := k.resyncAll(ctx, level); err != nil && ctx.Err() == nil {
 			k.log.Error("looking at all instances", "op", "resync", "error", err)
 		}
 		select {
@@ -206,7 +206,7 @@ func (k *Keeper) resync(ctx context.Context) error {
 
 // resyncAll reads everything at once and puts into the queue only what there is something to do about: with thousands of instances, almost all of which are
 // as they should be, reading each by itself would be most of what nodekeeper does.
-func (k *Keeper) resyncAll(ctx context.Context) error {
+func (k *Keeper) resyncAll(ctx context.Context, level slog.Level) error {
 	began := time.Now()
 	observations, err := k.observeAll(ctx)
 	if err != nil {
@@ -221,7 +221,7 @@ func (k *Keeper) resyncAll(ctx context.Context) error {
 			queued++
 		}
 	}
-	k.log.Debug("looked at all instances", "op", "resync", "instances", len(observations), "queued", queued, "seconds", time.Since(began).Seconds())
+	k.log.Log(ctx, level, "looked at all instances", "op", "resync", "instances", len(observations), "queued", queued, "seconds", time.Since(began).Seconds())
 	return nil
 }
 

@@ -15,7 +15,9 @@ func TestOnAFleet(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"LifeOfADatabase": TestLifeOfADatabase, "ControlPlaneDiesDatabasesGoOn": TestControlPlaneDiesDatabasesGoOn,
 		"DatabasesComeBack": TestDatabasesComeBack, "KilledInsideADatabase": TestKilledInsideADatabase,
-		"KilledAtEveryPoint": TestKilledAtEveryPoint, "TwentyAtOnce": TestTwentyAtOnce,
+		"KilledAtEveryPoint": TestKilledAtEveryPoint, "TwentyAtOnce": TestTwentyAtOnce, "SecretsStaySecret": TestSecretsStaySecret,
+		"TroubleIsTold": TestTroubleIsTold, "NewerAgentTakesOver": TestNewerAgentTakesOver,
+		"StormOfKills": stormOfKills, "LeaderWakesUpLate": leaderWakesUpLate, "EnginesAway": enginesAway,
 	} {
 		t.Run(name, test)
 	}

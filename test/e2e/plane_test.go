@@ -285,6 +285,11 @@ func (p *plane) call(method, path string, body any) (int, map[string]any) {
 }
 
 func (p *plane) try(method, path string, body any) (int, map[string]any, error) {
+	return p.tryAt(p.listen, method, path, body)
+}
+
+// tryAt asks the API that listens there.
+func (p *plane) tryAt(listen, method, path string, body any) (int, map[string]any, error) {
 	var send io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -295,7 +300,7 @@ func (p *plane) try(method, path string, body any) (int, map[string]any, error) 
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.listen+path, send)
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+listen+path, send)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -57,7 +57,7 @@ func newSite(t *testing.T) *site {
 	s.ca, err = pki.NewCA("e2e")
 	require.NoError(t, err)
 	ip := s.fleet.Controller.Address
-	s.zk = zktest.StartOn(t, 1, ip, s.ca)
+	s.zk = zktest.StartOn(t, 3, ip, s.ca)
 	s.rabbit = rabbitmqtest.StartOn(t, ip, s.ca)
 	s.mysql = mysqltest.Start(t)
 	return s
@@ -235,6 +235,7 @@ type spec struct {
 
 // process is one that runs.
 type process struct {
+	pid  int // of one on this machine itself
 	kill func()
 	over chan struct{} // closed when it has ended
 }
@@ -261,7 +262,7 @@ func (p *plane) run(s spec, args []string, ended func(*process, error)) *process
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(p.t, cmd.Start())
-	run.kill = func() { _ = cmd.Process.Kill() }
+	run.pid, run.kill = cmd.Process.Pid, func() { _ = cmd.Process.Kill() }
 	go func() {
 		err := cmd.Wait()
 		close(run.over)

@@ -2,6 +2,7 @@ package etcdbus
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -29,6 +30,14 @@ func (b *Bus) Call(ctx context.Context, queue string, m bus.Message) ([]byte, er
 	if m.Deadline.IsZero() || m.Deadline.After(deadline) {
 		m.Deadline = deadline
 	}
+	if m.ID == "" {
+		m.ID = rand.Text()
+	}
+	q, id := keysOf(queue), keyID(m.ID)
+	following, stop := context.WithCancel(ctx)
+	defer stop()
+	key := q.key(kindReply, id)
+	changes := b.store.Follow(following, etcd.Range{From: key, To: key + "\x00"}, 0)
 	revision, err := b.put(ctx, queue, &m, true)
 	if err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // stored or not: no reply came
@@ -36,13 +45,12 @@ func (b *Bus) Call(ctx context.Context, queue string, m bus.Message) ([]byte, er
 		}
 		return nil, err
 	}
-	q, id := keysOf(queue), keyID(m.ID)
-	stored, err := b.await(ctx, q.key(kindReply, id), revision)
+	stored, err := b.await(ctx, changes, key, revision)
 	if err != nil {
 		b.wg.Go(func() { b.withdraw(ctx, q, id) })
 		return nil, fmt.Errorf("call %s of %s: %w", m.Kind, queue, err)
 	}
-	b.wg.Go(func() { b.discard(ctx, q.key(kindReply, id)) })
+	b.wg.Go(func() { b.discard(ctx, key) })
 	return opened(stored)
 }
 
@@ -60,16 +68,14 @@ func opened(stored []byte) ([]byte, error) {
 }
 
 // await gives the reply that is written after revision. Older ones belong to an earlier call of the same id.
-func (b *Bus) await(ctx context.Context, key string, revision int64) ([]byte, error) {
-	following, stop := context.WithCancel(ctx)
-	defer stop()
-	for change := range b.store.Follow(following, etcd.Range{From: key, To: key + "\x00"}, revision+1) {
+func (b *Bus) await(ctx context.Context, changes <-chan etcd.Change, key string, revision int64) ([]byte, error) {
+	for change := range changes {
 		for _, e := range change.Events {
-			if e.Type == clientv3.EventTypePut {
+			if e.Type == clientv3.EventTypePut && e.Kv.ModRevision > revision {
 				return e.Kv.Value, nil
 			}
 		}
-		if !change.Gap {
+		if !change.Gap && change.Since <= revision { // else it may have come before we listened
 			continue
 		}
 		var resp *clientv3.GetResponse

@@ -23,6 +23,8 @@ type Change struct {
 	Events []*clientv3.Event
 	// Gap means that events were lost: read the range again. Events that follow are newer than what was there when Gap was sent.
 	Gap bool
+	// Since, where it is not 0, is the revision after which a Follow from now on begins.
+	Since int64
 }
 
 // Watch implements coord.Store.
@@ -80,7 +82,8 @@ func (s *Store) revision(ctx context.Context, r Range) (int64, error) {
 	return resp.Header.Revision, nil
 }
 
-// Follow gives all changes of a range from revision from on, until ctx ends or the store is closed; then the channel is closed.
+// Follow gives all changes of a range from revision from on, until ctx ends or the store is closed; then the channel is closed. With from 0 it begins now, and
+// says first when that was: etcd looks for events of the past every 100 ms only, so that who waits for what is still to come hears of it sooner.
 func (s *Store) Follow(ctx context.Context, r Range, from int64) <-chan Change {
 	out := make(chan Change)
 	s.wg.Go(func() {
@@ -109,9 +112,13 @@ func (s *Store) Follow(ctx context.Context, r Range, from int64) <-chan Change {
 func (s *Store) follow(ctx context.Context, r Range, from int64, out chan<- Change) (int64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for resp := range s.client.Watch(ctx, r.From, clientv3.WithRange(r.To), clientv3.WithRev(from)) {
+	for resp := range s.client.Watch(ctx, r.From, clientv3.WithRange(r.To), clientv3.WithRev(from), clientv3.WithCreatedNotify()) {
 		if err := resp.Err(); err != nil {
 			return from, err
+		}
+		if resp.Created && from == 0 {
+			from = resp.Header.Revision + 1
+			sendChange(ctx, out, Change{Since: resp.Header.Revision})
 		}
 		if len(resp.Events) == 0 {
 			continue

@@ -182,6 +182,7 @@ func (a *agent) onExit() {
 	a.s.board.update(func(st *control.Status) {
 		st.Agent.Crashes++
 		st.Agent.LastExit = exit
+		st.Agent.Ready, st.Agent.Pid = false, 0
 	})
 	if wasReady || time.Since(a.upAt) >= a.s.cfg.Timing.Stable {
 		a.exits = min(a.exits, 1)

@@ -281,6 +281,9 @@ func (d *database) onExit(ctx context.Context) {
 	d.s.board.update(func(st *control.Status) {
 		m := &st.Mysqld
 		m.Pid, m.LastExit, m.LastExitAt = 0, exit, time.Now()
+		if m.Phase == control.Running { // never said of one that has no pid
+			m.Phase, m.Since = control.Starting, m.LastExitAt
+		}
 		if crash {
 			m.Crashes++
 		}

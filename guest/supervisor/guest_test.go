@@ -127,6 +127,15 @@ func (g *guest) kill() {
 	}
 }
 
+// kill9 kills one process. 0 would stand for the process group of this test, and of all that started it.
+func (g *guest) kill9(pid int) {
+	g.t.Helper()
+	if pid <= 1 {
+		g.t.Fatalf("pid %d is not to be killed", pid)
+	}
+	g.ok(syscall.Kill(pid, syscall.SIGKILL))
+}
+
 // children are the pids of pid's children.
 func children(pid int) []int {
 	var pids []int
@@ -171,6 +180,9 @@ func (g *guest) await(what string, is func(control.Status) bool) control.Status 
 			g.t.Fatalf("%s: %v; last: %+v", what, err, last)
 		}
 		last = st
+		if running(st) && st.Mysqld.Pid == 0 || st.Agent.Ready && st.Agent.Pid == 0 {
+			g.t.Fatalf("%s: something runs that has no pid: %+v", what, st)
+		}
 		if is(st) {
 			return st
 		}

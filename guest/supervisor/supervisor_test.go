@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -60,7 +59,7 @@ func TestMysqldKilled(t *testing.T) {
 	g.start()
 	before := g.await("boot", runningWithAgent)
 	killed := time.Now()
-	g.ok(syscall.Kill(before.Mysqld.Pid, syscall.SIGKILL))
+	g.kill9(before.Mysqld.Pid)
 	st := g.await("exit", func(st control.Status) bool { return st.Mysqld.Crashes == 1 })
 	if d := time.Since(killed); d > time.Second {
 		t.Errorf("the exit was known after %s", d)
@@ -77,7 +76,7 @@ func TestMysqldKilled(t *testing.T) {
 		t.Errorf("the agent was disturbed: %+v", st.Agent)
 	}
 	// A second one in a row waits, and is counted.
-	g.ok(syscall.Kill(st.Mysqld.Pid, syscall.SIGKILL))
+	g.kill9(st.Mysqld.Pid)
 	st = g.await("second exit", func(st control.Status) bool { return st.Mysqld.Crashes == 2 && running(st) })
 	if st.Mysqld.Starts != 3 {
 		t.Errorf("%+v", st.Mysqld)
@@ -92,7 +91,7 @@ func TestAgentKilled(t *testing.T) {
 	for i := range 3 {
 		st, err := g.ctl.Status(t.Context())
 		g.ok(err)
-		g.ok(syscall.Kill(st.Agent.Pid, syscall.SIGKILL))
+		g.kill9(st.Agent.Pid)
 		st = g.await("agent", func(now control.Status) bool { return now.Agent.Ready && now.Agent.Pid != st.Agent.Pid })
 		if st.Agent.Crashes != i+1 || st.Mysqld.Pid != before.Mysqld.Pid || st.Mysqld.Starts != 1 || !running(st) {
 			t.Errorf("%+v", st)

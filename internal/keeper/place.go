@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/metastore"
@@ -14,6 +15,13 @@ import (
 
 // errNoRoom says that no host can take an instance now; the user is told, and it is tried again.
 var errNoRoom = errors.New("no room")
+
+// errNoHost is errNoRoom because no host answers that knows its place.
+var errNoHost = fmt.Errorf("%w: no host answers", errNoRoom)
+
+// hostPatience is for how long a new instance waits for a host to answer before its user is told: hosts that have just been added, or whose
+// sysmgr starts again, need a moment, and clients take an instance in ERROR for lost.
+const hostPatience = 30 * time.Second
 
 // place chooses a host and an address, once for an instance's life. Both are taken in the transaction that reads what is in use.
 func (k *Keeper) place(ctx context.Context, o Observation) error {
@@ -44,6 +52,9 @@ func (k *Keeper) place(ctx context.Context, o Observation) error {
 		i.Updated = k.now().UTC()
 		return tx.Instances().Update(ctx, &i)
 	})
+	if errors.Is(err, errNoHost) && k.now().Sub(o.Instance.Created) < hostPatience {
+		return err
+	}
 	if errors.Is(err, errNoRoom) {
 		return errors.Join(err, k.fault(ctx, o.Instance.ID, err.Error()))
 	}

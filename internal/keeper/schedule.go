@@ -61,7 +61,7 @@ func schedule(hosts []candidate, r request) (string, error) {
 		return best.ID, nil
 	}
 	if len(refusals) == 0 {
-		refusals = []string{"no host answers"}
+		return "", errNoHost
 	}
 	slices.Sort(refusals)
 	return "", fmt.Errorf("%w for %d MB of memory, %g processors and %d GB of disk: %s", errNoRoom, r.Need.RAMMB, r.Need.CPUs, r.Need.DiskGB,

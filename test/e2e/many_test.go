@@ -87,7 +87,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		require.NotContains(t, string(text), rootPassword)
 	}
 	require.NoError(t, filepath.Walk(p.dir, func(path string, i os.FileInfo, err error) error {
-		if err != nil || i.Mode()&os.ModeSymlink != 0 || strings.HasPrefix(path, filepath.Join(p.dir, "bin")) {
+		if err != nil || i.Mode()&os.ModeSymlink != 0 || filepath.Base(filepath.Dir(path)) == "bin" {
 			return err
 		}
 		if i.Mode().IsRegular() && i.Mode().Perm()&0o007 != 0 && !strings.HasSuffix(path, ".crt") {

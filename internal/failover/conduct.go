@@ -1,0 +1,175 @@
+package failover
+
+import (
+	"slices"
+
+	"github.com/huker/huker/internal/durability"
+)
+
+// ActKind is what an agent does to its mysqld.
+type ActKind string
+
+// Kinds of Act. Each is idempotent, and the agent does one at a time.
+const (
+	ActNone ActKind = "none" // the server is as its duty says
+	ActWait ActKind = "wait"
+	// ActShut keeps clients out: offline_mode=ON, event_scheduler=OFF. What waits for an acknowledgement is not ended by it.
+	ActShut ActKind = "shut"
+	// ActReadOnly is SET super_read_only=ON, within a bounded time: it waits for commits that are on their way.
+	ActReadOnly ActKind = "read only"
+	// ActRestart kills mysqld and has it start again, shut: commits wait for acknowledgements that will not come. Their clients get no answer; crash
+	// recovery keeps the transactions, which may make this server another history.
+	ActRestart ActKind = "restart"
+	// ActAsynchronous is rpl_semi_sync_source_enabled=OFF. It answers OK to whoever waits, so nobody may.
+	ActAsynchronous ActKind = "asynchronous"
+	ActStop         ActKind = "stop"  // STOP REPLICA IO_THREAD, and see it stopped
+	ActDrain        ActKind = "drain" // have the applier apply what was received
+	ActPoint        ActKind = "point" // CHANGE REPLICATION SOURCE to Source. With both threads stopped this deletes relay logs: drained first
+	ActStart        ActKind = "start" // rpl_semi_sync_replica_enabled as told, then START REPLICA
+	ActAcks         ActKind = "acks"  // rpl_semi_sync_source_wait_for_replica_count and _enabled; 0 acknowledgements: asynchronous
+	ActWritable     ActKind = "writable"
+	// ActAdmit opens the replication accounts of Admit and locks all others (sql_log_bin=0), kills the dump threads of those, and sees them gone.
+	ActAdmit ActKind = "admit"
+	// ActSeal commits a row of the journal (epoch, server, GTID set) and waits for it, for ever: an acknowledgement of it is one of everything before.
+	ActSeal     ActKind = "seal"
+	ActKeepSeal ActKind = "keep seal" // what was sealed is sealed under the record's terms too, which are no stricter: remember it so
+	ActDropSeal ActKind = "drop seal" // it is not
+	ActOpen     ActKind = "open"      // offline_mode=OFF, event_scheduler as configured
+)
+
+// Act is the next thing that an agent does.
+type Act struct {
+	Kind        ActKind
+	Source      string   // of ActPoint
+	Acknowledge bool     // of ActStart
+	Acks        int      // of ActAcks and ActSeal
+	Admit       []string // of ActAdmit
+	Reason      string
+}
+
+// Conduct says what the agent of an instance does next, so that its server comes to do what the record asks of it. The record is the newest that the
+// agent knows, and it is on the volume. Conduct is pure, and looks at what is, not at what was done: the agent may be killed at any time.
+func Conduct(instance string, r durability.Record, s Status) Act {
+	if s.Mysqld != MysqldUp || s.Rebuilding {
+		return Act{Kind: ActWait, Reason: "mysqld is " + string(s.Mysqld)}
+	}
+	switch d := Assign(instance, s.Server, r); d.Role {
+	case RolePrimary:
+		return lead(d, r.Epoch, s)
+	case RoleQuiesced:
+		return quiesce(s)
+	case RoleReplica:
+		return first(retire(s, false), follow(d, s))
+	case RoleStopped:
+		return first(retire(s, false), stop(s))
+	default:
+		return first(retire(s, true), stop(s))
+	}
+}
+
+// InEffect says whether a primary's terms are those of the record: nobody but those who may replicates, and commits wait for enough of them.
+func InEffect(instance string, r durability.Record, s Status) bool {
+	d := Assign(instance, s.Server, r)
+	return d.Role == RolePrimary && s.Mysqld == MysqldUp && s.Receiver.State == ReceiverStopped && s.acks() == d.Acks && slices.Equal(s.Serving.Admitted, d.Admit)
+}
+
+func first(acts ...Act) Act {
+	for _, a := range acts {
+		if a.Kind != ActNone {
+			return a
+		}
+	}
+	return Act{Kind: ActNone}
+}
+
+// acks is how many acknowledgements a commit waits for.
+func (s Status) acks() int {
+	if !s.Serving.SemiSync {
+		return 0
+	}
+	return s.Serving.Acks
+}
+
+// retire ends a server's time as primary, in the order in which nothing is answered OK that nobody else holds: clients out, read-only, and only then no
+// acknowledgements.
+func retire(s Status, shut bool) Act {
+	switch {
+	case !s.Offline && (shut || s.Writes != WritesOff):
+		return Act{Kind: ActShut}
+	case s.Writes != WritesOff && s.Serving.Waiting > 0:
+		return Act{Kind: ActRestart, Reason: "commits wait for acknowledgements that will not come"}
+	case s.Writes != WritesOff:
+		return Act{Kind: ActReadOnly}
+	case s.Serving.SemiSync:
+		return Act{Kind: ActAsynchronous}
+	}
+	return Act{Kind: ActNone}
+}
+
+// quiesce has a primary stand still, in a way that it can come back from. What waits for acknowledgements may still get them.
+func quiesce(s Status) Act {
+	switch {
+	case s.Receiver.State != ReceiverStopped:
+		return Act{Kind: ActStop}
+	case s.Writes != WritesOff && !s.Offline:
+		return Act{Kind: ActShut}
+	case s.Writes != WritesOff && s.Serving.Waiting > 0:
+		return Act{Kind: ActWait, Reason: "commits wait for acknowledgements"}
+	case s.Writes != WritesOff:
+		return Act{Kind: ActReadOnly}
+	}
+	return Act{Kind: ActNone}
+}
+
+func stop(s Status) Act {
+	if s.Receiver.State != ReceiverStopped {
+		return Act{Kind: ActStop}
+	}
+	return Act{Kind: ActNone}
+}
+
+func follow(d Duty, s Status) Act {
+	r := s.Receiver
+	switch {
+	case r.State != ReceiverStopped && r.Source == d.Source && r.Acknowledges == d.Acknowledge:
+		return Act{Kind: ActNone}
+	case r.State != ReceiverStopped:
+		return Act{Kind: ActStop}
+	case r.Source != d.Source && !s.drained():
+		return Act{Kind: ActDrain, Reason: "what was received is acknowledged: it is applied before relay logs go"}
+	case r.Source != d.Source:
+		return Act{Kind: ActPoint, Source: d.Source}
+	}
+	return Act{Kind: ActStart, Acknowledge: d.Acknowledge}
+}
+
+// lead makes a server the primary. It opens to clients after it has sealed once since it started or was promoted: what crash recovery brought back,
+// and what only it had received, is held by enough members before anybody can read it.
+func lead(d Duty, epoch int64, s Status) Act {
+	sealed := s.Serving.Seal
+	switch {
+	case sealed.Epoch > 0 && sealed.Epoch < epoch && sealed.covers(epoch, d): // before weaker terms are in effect
+		return Act{Kind: ActKeepSeal}
+	case sealed.Epoch > 0 && sealed.Epoch < epoch:
+		return Act{Kind: ActDropSeal}
+	case s.Receiver.State != ReceiverStopped:
+		return Act{Kind: ActStop}
+	case !s.drained():
+		return Act{Kind: ActDrain, Reason: "everything received is applied before the first write"}
+	case !s.Offline && (!d.Open || s.Writes != WritesOn):
+		return Act{Kind: ActShut}
+	case s.acks() < d.Acks: // before anything can be written
+		return Act{Kind: ActAcks, Acks: d.Acks}
+	case s.Writes != WritesOn:
+		return Act{Kind: ActWritable}
+	case !slices.Equal(s.Serving.Admitted, d.Admit):
+		return Act{Kind: ActAdmit, Admit: d.Admit}
+	case s.acks() > d.Acks: // published already: it answers OK to those who wait for more
+		return Act{Kind: ActAcks, Acks: d.Acks}
+	case d.Open && s.Offline && s.Serving.Proven:
+		return Act{Kind: ActOpen}
+	case sealed.Epoch < epoch:
+		return Act{Kind: ActSeal, Acks: d.Acks}
+	}
+	return Act{Kind: ActNone}
+}

@@ -1,0 +1,314 @@
+package model
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/huker/huker/internal/durability"
+	"github.com/huker/huker/internal/failover"
+	"github.com/huker/huker/internal/gtid"
+)
+
+// mutant is a rule broken on purpose. The search has to find out.
+type mutant struct {
+	name  string
+	rule  string // of the contract: a number, or "3.N" for row N of its table of losses
+	cfg   Config
+	rules Rules
+	want  string // part of what is broken
+	open  string // why it is not looked for yet
+}
+
+var (
+	pair   = Config{Members: 2, Acks: 1, Policy: durability.Strict, Stale: 1, Trx: 1, Epochs: 5, Crashes: 1, NoLemma: true}
+	triple = Config{Members: 3, Acks: 1, Policy: durability.Strict, Trx: 1, Epochs: 4, Crashes: 1, NoLemma: true}
+)
+
+func with(c Config, change func(*Config)) Config {
+	change(&c)
+	return c
+}
+
+// each changes what the manager sees of instances.
+func each(change func(o *failover.Observation, in *failover.Instance)) func(*failover.Observation) {
+	return func(o *failover.Observation) {
+		for i := range o.Instances {
+			change(o, &o.Instances[i])
+		}
+	}
+}
+
+func stopping(o *failover.Observation) bool {
+	return o.Record.Intent != nil && o.Record.Intent.Phase == durability.Stopping
+}
+
+// swapped replaces the record that a decision writes.
+func swapped(next func(was, is durability.Record) (durability.Record, bool)) func(failover.Observation, failover.Decision) failover.Decision {
+	return func(o failover.Observation, d failover.Decision) failover.Decision {
+		if s := d.Swap(); s != nil {
+			if r, ok := next(o.Record, *s.Next); ok {
+				s.Next = &r
+			}
+		}
+		return d
+	}
+}
+
+func mutants() []mutant {
+	return []mutant{
+		{
+			name: "R + W > N off by one", rule: "1", cfg: triple, want: "without",
+			rules: Rules{Observe: func(o *failover.Observation) {
+				for i := range o.Instances {
+					in := &o.Instances[i]
+					if stopping(o) && slices.Contains(o.Record.Members, in.ID) && (in.Seen.IsZero() || in.Status.Receiver.State != failover.ReceiverStopped) {
+						in.Seen, in.Lost = o.Now, true
+						in.Status = failover.Status{
+							Epoch: o.Record.Epoch, Server: o.Record.Servers[in.ID], Mysqld: failover.MysqldUp, Receiver: failover.Receiver{State: failover.ReceiverStopped},
+						}
+						return // one too many
+					}
+				}
+			}},
+		},
+		{
+			name: "connecting counts as stopped", rule: "3.4", cfg: with(triple, func(c *Config) { c.Crashes, c.Cuts = 0, 1 }), want: "acknowledges transaction 1 after",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				if stopping(o) && in.Status.Receiver.State == failover.ReceiverConnecting {
+					in.Status.Receiver.State = failover.ReceiverStopped
+				}
+			})},
+		},
+		{
+			name: "running counts as stopped", rule: "1", cfg: with(triple, func(c *Config) { c.Crashes = 0 }), want: "acknowledges transaction 1 after",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				if stopping(o) {
+					in.Status.Receiver.State = failover.ReceiverStopped
+				}
+			})},
+		},
+		{
+			name: "stopped for an older epoch counts", open: "the search does not find it, or finds something else", rule: "1", cfg: with(pair, func(c *Config) { c.Crashes, c.Keep = 0, true }), want: "acknowledges transaction 1 after",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) { in.Status.Epoch = o.Record.Epoch })},
+		},
+		{
+			name: "candidate by Retrieved alone", rule: "3.11", cfg: triple, want: "without",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				if stopping(o) { // of what was applied, relay logs may be gone
+					in.Status.Retrieved, in.Status.Executed = in.Status.Retrieved.Subtract(in.Status.Executed), gtid.Set{}
+				}
+			})},
+		},
+		{
+			name: "candidate without Retrieved", rule: "1", cfg: triple, want: "without",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				if stopping(o) {
+					in.Status.Retrieved = gtid.Set{}
+				}
+			})},
+		},
+		{
+			name: "opened before everything received was applied", open: "the search does not find it, or finds something else", rule: "3.5", cfg: pair, want: "without",
+			rules: Rules{
+				Observe: each(func(o *failover.Observation, in *failover.Instance) {
+					if stopping(o) {
+						in.Status.Executed = in.Status.Has()
+					}
+				}),
+				Conduct: func(id string, r durability.Record, s failover.Status, _ failover.Act) failover.Act {
+					s.Retrieved = gtid.Set{}
+					return failover.Conduct(id, r, s)
+				},
+			},
+		},
+		{
+			name: "enabled before it is published", rule: "2", cfg: with(triple, func(c *Config) { c.Published, c.Acks, c.Crashes = 1, 2, 0 }), want: "no published member",
+			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, a failover.Act) failover.Act {
+				if a.Kind == failover.ActStart {
+					a.Acknowledge = true
+				}
+				if slices.Contains(r.Learners, id) && a.Kind == failover.ActStop && s.Receiver.Source == r.Primary {
+					a.Kind = failover.ActNone
+				}
+				return a
+			}},
+		},
+		{
+			name: "unpublished before it is disabled", rule: "2", cfg: with(triple, func(c *Config) { c.Crashes, c.Doubts = 0, 1 }), want: "no published member",
+			rules: Rules{Decide: swapped(func(was, is durability.Record) (durability.Record, bool) {
+				if len(is.Leaving) == 0 {
+					return is, false
+				}
+				return was.Unpublish(is.Leaving[0]), true
+			})},
+		},
+		{
+			name: "unpublished while only it holds something", rule: "2", cfg: with(triple, func(c *Config) { c.Crashes, c.Doubts, c.Epochs = 1, 1, 6 }), want: "without",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				in.Status.Serving.Seal.Epoch = in.Status.Serving.Enforced
+			})},
+		},
+		{
+			name: "more is published before it is in effect", rule: "2", cfg: with(triple, func(c *Config) { c.Published, c.Acks, c.Crashes, c.Epochs = 1, 2, 0, 5 }),
+			want: "waits for 1 acknowledgements, and 2 are published",
+			rules: Rules{Decide: swapped(func(was, is durability.Record) (durability.Record, bool) {
+				return was.Promise(is.SetAcks), is.SetAcks > is.MinAcks && is.Intent == nil
+			})},
+		},
+		{
+			name: "more is published before it is held", rule: "2", cfg: with(triple, func(c *Config) { c.Published, c.Acks, c.Epochs = 1, 2, 7 }), want: "without",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				in.Status.Serving.Seal.Epoch = in.Status.Serving.Enforced
+			})},
+		},
+		{
+			name: "fewer are waited for than are published", rule: "2", cfg: with(triple, func(c *Config) { c.Acks = 2 }), want: "waits for 1 acknowledgements, and 2 are published",
+			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, _ failover.Act) failover.Act {
+				r.SetAcks = min(r.SetAcks, 1)
+				return failover.Conduct(id, r, s)
+			}},
+		},
+		{
+			name: "membership is not enforced at the primary", rule: "3", cfg: with(triple, func(c *Config) { c.Crashes, c.Doubts, c.Epochs = 0, 1, 5 }), want: "no published member",
+			rules: Rules{NoAdmission: true},
+		},
+		{
+			name: "failover though nothing is promised", open: "the search does not find it, or finds something else", rule: "4", cfg: with(pair, func(c *Config) { c.Policy, c.Epochs = durability.Available, 6 }), want: "without",
+			rules: Rules{Observe: func(o *failover.Observation) {
+				if len(o.Record.Members) > 0 && o.Record.Intent != nil {
+					o.Record.MinAcks = max(1, o.Record.MinAcks)
+				} else if p := &o.Instances[0]; len(o.Record.Members) > 0 && (p.Lost || p.Seen.IsZero()) {
+					o.Record.MinAcks = max(1, o.Record.MinAcks)
+				}
+			}},
+		},
+		{name: "an older epoch is obeyed", open: "the search does not find it, or finds something else", rule: "3.7", cfg: with(pair, func(c *Config) { c.Crashes = 0 }), rules: Rules{ObeyOld: true}},
+		{name: "an agent forgets the epoch", rule: "3.6", cfg: with(triple, func(c *Config) { c.Epochs = 3 }), rules: Rules{ForgetEpoch: true}},
+		{name: "the record is written without comparing", open: "not found in 3 M states", rule: "3.8", cfg: with(pair, func(c *Config) { c.Crashes = 0 }), rules: Rules{BlindWrite: true}},
+		{
+			name: "opened before the record is set", open: "not found in 3 M states", rule: "5", cfg: pair, want: "acknowledges",
+			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, a failover.Act) failover.Act {
+				if i := r.Intent; i != nil && i.Phase == durability.Stopping && i.From != id {
+					r.Intent, r.Primary, r.Members, r.MinAcks, r.SetAcks = nil, id, nil, 0, 0
+					return failover.Conduct(id, r, s)
+				}
+				return a
+			}},
+		},
+		{
+			name: "opened before its members hold what it has", rule: "8", cfg: with(pair, func(c *Config) { c.Policy = durability.Available }),
+			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, a failover.Act) failover.Act {
+				if i := r.Intent; i != nil && i.Phase == durability.Opening && i.To == id {
+					r.Members, r.MinAcks, r.SetAcks, r.Intent = i.Members, i.MinAcks, i.SetAcks, nil
+					return failover.Conduct(id, r, s)
+				}
+				return a
+			}},
+		},
+		{name: "sealed without acknowledgements", rule: "8", cfg: triple, want: "without", rules: Rules{SealUnacked: true}},
+		{
+			name: "what was sealed stays sealed", open: "not found in 3 M states", rule: "2", cfg: with(triple, func(c *Config) { c.Published, c.Acks, c.Crashes, c.Doubts, c.Epochs = 1, 1, 1, 1, 8 }), want: "without",
+			rules: Rules{Conduct: func(_ string, _ durability.Record, _ failover.Status, a failover.Act) failover.Act {
+				if a.Kind == failover.ActDropSeal {
+					a.Kind = failover.ActKeepSeal
+				}
+				return a
+			}},
+		},
+		{
+			name: "semi-sync is off before writes are", open: "not found in 3 M states", rule: "3.3", cfg: with(pair, func(c *Config) { c.Crashes = 0 }), want: "acknowledges transaction 1 after",
+			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, a failover.Act) failover.Act {
+				d := failover.Assign(id, s.Server, r)
+				if d.Role != failover.RolePrimary && d.Role != failover.RoleQuiesced && s.Serving.SemiSync {
+					return failover.Act{Kind: failover.ActAsynchronous}
+				}
+				return a
+			}},
+		},
+		{name: "relay logs are thrown away at a restart", rule: "3.1", cfg: with(triple, func(c *Config) { c.Crashes = 2 }), want: "without", rules: Rules{RelayLost: true}},
+		{name: "an agent points the receiver again when it starts it", rule: "3.2", cfg: with(triple, func(c *Config) { c.Crashes = 2 }), want: "without", rules: Rules{StartPurges: true}},
+		{name: "commits go on after a while", rule: "3.10", cfg: with(pair, func(c *Config) { c.Crashes = 0 }), rules: Rules{AckTimeout: true}},
+		{
+			name: "another history is published", rule: "3.9", cfg: with(pair, func(c *Config) { c.Epochs = 8 }), want: "does not have",
+			rules: Rules{Observe: func(o *failover.Observation) {
+				p := slices.IndexFunc(o.Instances, func(in failover.Instance) bool { return in.ID == o.Record.Primary })
+				each(func(o *failover.Observation, in *failover.Instance) {
+					if o.Record.Intent == nil {
+						in.Status.Executed = in.Status.Executed.Intersect(o.Instances[p].Status.Executed)
+					}
+				})(o)
+			}},
+		},
+		{
+			name: "a killed session's transaction is published", rule: "3.12", cfg: with(pair, func(c *Config) { c.Epochs, c.Crashes, c.Kills = 8, 0, 1 }), want: "does not have",
+			rules: Rules{Observe: func(o *failover.Observation) {
+				p := slices.IndexFunc(o.Instances, func(in failover.Instance) bool { return in.ID == o.Record.Primary })
+				each(func(o *failover.Observation, in *failover.Instance) {
+					if o.Record.Intent == nil {
+						in.Status.Executed = in.Status.Executed.Intersect(o.Instances[p].Status.Executed)
+					}
+				})(o)
+			}},
+		},
+		{
+			name: "what waits is not looked at when histories are compared", rule: "3.9", cfg: with(pair, func(c *Config) { c.Crashes, c.Epochs = 0, 8 }), want: "does not have",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				if o.Record.Intent == nil && in.ID != o.Record.Primary {
+					in.Status.Owned, in.Status.Writes = gtid.Set{}, failover.WritesOff
+				}
+			})},
+		},
+		{
+			name: "super_read_only reads ON while it waits", open: "the search does not find it, or finds something else", rule: "1", cfg: with(pair, func(c *Config) { c.Switchover, c.Crashes = true, 0 }), want: "acknowledges transaction 1 after",
+			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
+				if o.Record.Intent != nil && in.Status.Offline {
+					in.Status.Writes, in.Status.Serving.Waiting, in.Status.Owned = failover.WritesOff, 0, gtid.Set{}
+				}
+			})},
+		},
+		{
+			name: "handed over to one that lags", open: "the search does not find it, or finds something else", rule: "1", cfg: with(triple, func(c *Config) { c.Switchover, c.Crashes = true, 0 }), want: "without",
+			rules: Rules{Observe: func(o *failover.Observation) {
+				if i := o.Record.Intent; i != nil && i.Phase == durability.Quiescing {
+					for k := range o.Instances {
+						if in := &o.Instances[k]; in.ID == i.To {
+							in.Status.Executed = in.Status.Executed.Union(o.Instances[0].Status.Executed)
+						}
+					}
+				}
+			}},
+		},
+		{
+			name: "a server that lost its data counts under its name", rule: "1", cfg: with(triple, func(c *Config) { c.Crashes, c.Wipes = 1, 1 }), want: "without",
+			rules: Rules{Nameless: true},
+		},
+	}
+}
+
+// TestMutants: whatever rule is broken, the search finds a way to lose by it, and can tell it.
+func TestMutants(t *testing.T) {
+	for _, m := range mutants() {
+		t.Run(strings.ReplaceAll(m.rule+" "+m.name, " ", "_"), func(t *testing.T) {
+			if m.open != "" || testing.Short() {
+				t.Skip("to be done: ", m.open)
+			}
+			m.cfg.Rules, m.cfg.MaxStates = m.rules, 3_000_000
+			start, cpu := time.Now(), used()
+			r, err := Explore(m.cfg)
+			var found *Counterexample
+			if !errors.As(err, &found) {
+				t.Fatalf("rule %s: %s: not found in %s (%v)", m.rule, m.name, r, err)
+			}
+			if !strings.Contains(found.Cause.Error(), m.want) {
+				t.Errorf("found %q, want %q", found.Cause, m.want)
+			}
+			if len(found.Trace) == 0 {
+				t.Error("no trace")
+			}
+			t.Logf("rule %s: %s: found in %s, %s, %s\n%v", m.rule, m.name, r, time.Since(start).Round(time.Millisecond), used()-cpu, found)
+		})
+	}
+}

@@ -9,7 +9,8 @@ import (
 type Config struct {
 	Name      string
 	Members   int // with the first primary
-	Acks      int // W, at the start and as wanted
+	Acks      int // W as wanted
+	Promised  int // W at the start. 0: as wanted
 	Published int // how many replicas are members at the start; the others are outsiders that are up. 0: all
 	Policy    durability.Policy
 
@@ -23,17 +24,19 @@ type Config struct {
 	Kills   int  // a session that waits for an acknowledgement is killed: it commits
 	Wipes   int  // a member's data is lost
 
-	Stale      int  // of how many members at once a manager may have an old view
-	AllViews   bool // old views of what is only waited for are told apart, too
-	Keep       bool // old views outlive a change of the record by whoever has them
-	Fine       bool // crashes and messages come between any two acts of an agent, not only between what others can notice
-	Switchover bool // to the second member is asked for
-	MaxStates  int  // 0: all there are
-	MaxDepth   int  // 0: any
-	Settle     int  // of every so many states, have one come to rest; 0: none
-	NoLemma    bool // do not check the inductive invariant, only what a client could notice
+	Stale      int       // of how many members at once a manager may have an old view
+	AllViews   bool      // old views of what is only waited for are told apart, too
+	Keep       bool      // old views outlive a change of the record by whoever has them
+	Fine       bool      // crashes and messages come between any two acts of an agent, not only between what others can notice
+	Switchover bool      // to the second member is asked for
+	MaxStates  int       // 0: all there are
+	MaxDepth   int       // 0: any
+	Settle     int       // of every so many states, have one come to rest; 0: none
+	Check      Invariant // 0: Everything
 	Rules      Rules
 }
+
+func (c *Config) checks(i Invariant) bool { return c.Check == 0 || c.Check&i != 0 }
 
 // Rules are what mutants break.
 type Rules struct {

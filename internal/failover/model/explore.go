@@ -206,8 +206,12 @@ func (w *world) start() state {
 		published = cfg.Members - 1
 	}
 	members := w.ids[1 : 1+published]
+	promised := cfg.Promised
+	if promised == 0 {
+		promised = min(cfg.Acks, published)
+	}
 	r := durability.Record{
-		Cluster: "m", Epoch: 1, Primary: w.ids[0], Members: members, MinAcks: min(cfg.Acks, published), Policy: cfg.Policy, Servers: map[string]string{},
+		Cluster: "m", Epoch: 1, Primary: w.ids[0], Members: members, MinAcks: promised, Policy: cfg.Policy, Servers: map[string]string{},
 	}
 	r.SetAcks = r.Policy.InEffect(r.MinAcks)
 	for _, id := range append([]string{w.ids[0]}, members...) {

@@ -21,12 +21,12 @@ func (w *world) settle(s state) error {
 		}
 		if !moved {
 			if why := w.whole(&s); why != "" {
-				return broken("when nothing fails any more, the cluster stands still: %s\n  %s", why, w.describe(&s))
+				return w.broken(Progress, "when nothing fails any more, the cluster stands still: %s\n  %s", why, w.describe(&s))
 			}
 			return nil
 		}
 	}
-	return broken("after %d rounds without faults the cluster is not at rest; the last events:\n    %s", rounds, joinLines(told))
+	return w.broken(Progress, "after %d rounds without faults the cluster is not at rest; the last events:\n    %s", rounds, joinLines(told))
 }
 
 // round has everybody do all they can, and then the manager take a step.

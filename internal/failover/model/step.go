@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/huker/huker/internal/durability"
@@ -43,13 +42,6 @@ type event struct {
 	rec     uint16 // of relapses; of decides: the old record that it is about
 	stale   uint8  // a member of whom the manager heard just before, and from then on nothing, +1
 }
-
-// violation is an invariant that does not hold.
-type violation struct{ what string }
-
-func (v *violation) Error() string { return v.what }
-
-func broken(format string, args ...any) *violation { return &violation{fmt.Sprintf(format, args...)} }
 
 // each calls do with everything that can happen next.
 func (w *world) each(s *state, do func(event)) {
@@ -122,7 +114,7 @@ func (w *world) eachAgent(s *state, i int, m *member, do func(event)) {
 	if w.busy(s, i, w.conduct(s, i)) {
 		do(event{kind: works, a: at})
 	}
-	if m.rec != s.cur {
+	if w.newer(s.cur, m.rec) {
 		do(event{kind: learns, a: at})
 	}
 	if w.cfg.Rules.ObeyOld || w.cfg.Rules.ForgetEpoch && m.rec == 0 {
@@ -152,6 +144,9 @@ func (w *world) busy(s *state, i int, a act) bool {
 	}
 	return true
 }
+
+// newer says whether an agent that goes by one record takes another one.
+func (w *world) newer(r, than uint16) bool { return w.terms[r].epoch > w.terms[than].epoch }
 
 // remembered says whether somebody still has a record, so that a late message can carry it.
 func (w *world) remembered(s *state, r int) bool {
@@ -373,7 +368,7 @@ func (w *world) acknowledge(s *state, i, t int) error {
 	c := &w.terms[s.cur]
 	from := int(m.src)
 	if from == c.source && !c.opening && !c.members.has(i) || from == c.primary && c.opening && !c.next.has(i) {
-		return broken("%s acknowledges to %s, and is no published member", w.ids[i], w.ids[from])
+		return w.broken(Terms, "%s acknowledges to %s, and is no published member", w.ids[i], w.ids[from])
 	}
 	return nil
 }
@@ -422,10 +417,21 @@ func (w *world) work(s *state, i int) error {
 		for k := range w.ids {
 			w.connect(s, k)
 		}
-		if w.cfg.Fine || a.kind == failover.ActSeal || a.kind == failover.ActOpen || a.kind == failover.ActRestart || a.kind == failover.ActStart {
+		if w.noticed(s, i, a) {
 			return nil
 		}
 	}
+}
+
+// noticed says whether others can notice an act before the next one.
+func (w *world) noticed(s *state, i int, a act) bool {
+	switch a.kind {
+	case failover.ActSeal, failover.ActOpen, failover.ActRestart, failover.ActStart:
+		return true
+	case failover.ActAsynchronous: // whoever waits is answered
+		return w.cfg.Fine || s.m[i].waiting() != 0
+	}
+	return w.cfg.Fine
 }
 
 func (w *world) act(s *state, i int, a act) error {
@@ -486,7 +492,7 @@ func (w *world) manage(s *state, e event) error {
 		s.mgr.seen = [maxMembers]uint16{}
 	}
 	for i := range w.ids {
-		if m := &s.m[i]; m.up && m.rec != 0 && s.rebuild[i].rec == 0 && w.duty(i, m, m.rec) == w.duty(i, m, s.cur) {
+		if m := &s.m[i]; m.up && m.rec != 0 && w.newer(s.cur, m.rec) && s.rebuild[i].rec == 0 && w.duty(i, m, m.rec) == w.duty(i, m, s.cur) {
 			w.learn(s, i, s.cur)
 		}
 	}

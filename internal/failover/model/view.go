@@ -141,7 +141,9 @@ func (w *world) record(r durability.Record) uint16 {
 	}
 	text, err := json.Marshal(r)
 	if err == nil {
-		err = r.Validate()
+		if bad := r.Validate(); bad != nil {
+			err = w.broken(Lawful, "%v", bad)
+		}
 	}
 	if err != nil && w.err == nil {
 		w.err = err

@@ -81,7 +81,7 @@ func (w *world) workText(s state, i int) string {
 			break
 		}
 		acts = append(acts, w.actText(a))
-		if w.act(&s, i, a) != nil || w.cfg.Fine || a.kind == failover.ActSeal || a.kind == failover.ActOpen || a.kind == failover.ActRestart || a.kind == failover.ActStart {
+		if w.act(&s, i, a) != nil || w.noticed(&s, i, a) {
 			break
 		}
 	}

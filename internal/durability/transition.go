@@ -45,6 +45,13 @@ func (r Record) Leave(instance string) Record {
 	return r
 }
 
+// Stay undoes Leave: a member acknowledges again. It was a member all the time.
+func (r Record) Stay(instance string) Record {
+	r = r.next()
+	r.Leaving = without(r.Leaving, instance)
+	return r
+}
+
 // Unpublish has somebody be a member no more.
 func (r Record) Unpublish(instance string) Record {
 	r = r.next()

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/huker/huker/internal/durability"
 )
@@ -126,7 +127,34 @@ func (v *view) able() []string {
 
 func ackProblems() []Problem {
 	p := func(v *view) durability.Policy { return v.r.Policy }
+	neededMatch, neededSteps := some(
+		func(v *view, m *Instance) bool {
+			return slices.Contains(v.r.Leaving, m.ID) && v.o.well(m) && v.wrong(m) == "" && len(v.able()) < v.r.SetAcks
+		},
+		func(v *view, m *Instance) []Step {
+			return swap(StepMember, v.r.Stay(m.ID), "%s stays a member: without it only %s can acknowledge", m.ID, list(v.able()))
+		})
 	return []Problem{
+		{
+			Name: "member that leaves is needed", Class: ClassRepair,
+			Shows: "a member is on its way out, though it answers and is well, and the others cannot acknowledge enough",
+			Done:  "it acknowledges again",
+			Why:   "its removal is sealed by the others; when they are gone for ever, so would be the cluster (found by the model)",
+			match: neededMatch, steps: neededSteps,
+		},
+		{
+			Name: "nobody left to seal a removal", Class: ClassRepair,
+			Shows: "a member is on its way out that answers and is unfit, no other one can acknowledge, and the policy does not allow to go on alone",
+			Done:  "promise nothing, so that it may be removed without a seal, and come back; writes still wait",
+			Why:   "rule 4; the others may be gone for ever. Nothing is lost by it: no failover could count on a member that is unfit (found by the model)",
+			match: led(func(v *view) bool {
+				answers := v.those(v.r.Leaving, v.o.fresh)
+				return len(answers) > 0 && len(v.able()) == 0 && v.r.MinAcks > 0
+			}),
+			steps: func(v *view) []Step {
+				return swap(StepMember, v.r.Promise(0), "nobody is left to acknowledge that %s may go", list(v.r.Leaving))
+			},
+		},
 		{
 			Name: "too few acknowledge", Class: ClassRepair,
 			Shows: "for a while fewer members acknowledge than the primary waits for, and the policy allows to ask fewer",

@@ -8,10 +8,11 @@ import (
 // Config is a cluster to explore, and how far.
 type Config struct {
 	Name      string
-	Members   int // with the first primary
-	Acks      int // W as wanted
-	Promised  int // W at the start. 0: as wanted
-	Published int // how many replicas are members at the start; the others are outsiders that are up. 0: all
+	Members   int  // with the first primary
+	Acks      int  // W as wanted
+	Promised  int  // W at the start. 0: as wanted
+	Published int  // how many replicas are members at the start; the others are outsiders that are up. 0: all
+	Ahead     bool // those outsiders have a transaction that nobody else has
 	Policy    durability.Policy
 
 	Trx    int // transactions that clients write
@@ -23,6 +24,7 @@ type Config struct {
 	Doubts  int  // a manager hears nothing of a member that is well
 	Kills   int  // a session that waits for an acknowledgement is killed: it commits
 	Wipes   int  // a member's data is lost
+	Spare   bool // only of one that is no member, and is up
 
 	Stale      int       // of how many members at once a manager may have an old view
 	AllViews   bool      // old views of what is only waited for are told apart, too

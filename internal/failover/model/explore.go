@@ -117,7 +117,11 @@ func (x *search) add(s state, c come) {
 func (x *search) expand(q *queued) (err error) {
 	if n := x.w.cfg.Settle; n > 0 && int(q.no)%n == 0 {
 		x.res.Settled++
-		if cause := x.w.settle(q.s); cause != nil {
+		gone := (x.res.Settled-1)%(len(x.w.ids)+1) - 1 // in turn: nobody, and each
+		if gone < 0 {
+			gone = nobody
+		}
+		if cause := x.w.settle(q.s, gone); cause != nil {
 			return x.counterexample(q.no, cause)
 		}
 	}
@@ -223,6 +227,9 @@ func (w *world) start() state {
 		if i > 0 && i <= published {
 			m := &s.m[i]
 			m.src, m.recv, m.latch = 0, recvRunning, true
+		}
+		if m := &s.m[i]; i > published && cfg.Ahead {
+			m.logged, m.exec, s.trx = one(0), one(0), 1
 		}
 	}
 	p := &s.m[0]

@@ -42,7 +42,7 @@ func TestTry(t *testing.T) {
 		if testing.Short() {
 			c.MaxStates = 5000
 		} else {
-			c.MaxStates = 100_000
+			c.MaxStates = 1_500_000
 		}
 		c.Settle = 50
 		start, cpu := time.Now(), used()

@@ -56,6 +56,14 @@ func swapped(next func(was, is durability.Record) (durability.Record, bool)) fun
 	}
 }
 
+// never takes steps out of what is decided.
+func never(is func(was durability.Record, s failover.Step) bool) func(failover.Observation, failover.Decision) failover.Decision {
+	return func(o failover.Observation, d failover.Decision) failover.Decision {
+		d.Steps = slices.DeleteFunc(slices.Clone(d.Steps), func(s failover.Step) bool { return is(o.Record, s) })
+		return d
+	}
+}
+
 func mutants() []mutant {
 	return []mutant{
 		{
@@ -278,6 +286,53 @@ func mutants() []mutant {
 					}
 				}
 			}},
+		},
+		{
+			name: "a rebuild is done whenever its order arrives", rule: "3.7", breaks: Held,
+			cfg: with(triple, func(c *Config) {
+				c.Published, c.Ahead, c.Trx, c.Epochs, c.Crashes, c.Wipes, c.Spare = 1, true, 2, 3, 0, 1, true
+			}),
+			rules: Rules{RebuildStale: true},
+		},
+		{
+			name: "a primary that restarts opens at once", rule: "8", breaks: Kept, cfg: with(pair, func(c *Config) { c.Crashes = 2 }),
+			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, _ failover.Act) failover.Act {
+				s.Serving.Proven = true
+				return failover.Conduct(id, r, s)
+			}},
+		},
+		{
+			name: "semi-sync is not on again after a restart", rule: "8", breaks: Terms, cfg: pair,
+			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, a failover.Act) failover.Act {
+				if a.Kind == failover.ActAcks && !s.Serving.SemiSync {
+					s.Serving.SemiSync, s.Serving.Acks = true, a.Acks
+					return failover.Conduct(id, r, s)
+				}
+				return a
+			}},
+		},
+		{
+			name: "replicas that are away count as acknowledgers of a successor", rule: "4.4", breaks: Progress, cfg: with(triple, func(c *Config) { c.Crashes, c.Settle = 0, 10 }),
+			rules: Rules{Decide: never(func(_ durability.Record, s failover.Step) bool { return s.Kind == failover.StepExpect })},
+		},
+		{
+			name: "the only replica dies and nothing acts", rule: "4.5", breaks: Progress, cfg: with(pair, func(c *Config) { c.Policy, c.Settle = durability.Available, 10 }),
+			rules: Rules{Decide: never(func(was durability.Record, s failover.Step) bool {
+				return s.Kind == failover.StepMember && s.Next.MinAcks < was.MinAcks
+			})},
+		},
+		{
+			name: "a demotion waits for sessions that wait", rule: "4.2", breaks: Progress, cfg: with(triple, func(c *Config) { c.Acks, c.Crashes, c.Settle = 2, 0, 10 }),
+			rules: Rules{Conduct: func(_ string, _ durability.Record, _ failover.Status, a failover.Act) failover.Act {
+				if a.Kind == failover.ActRestart {
+					a.Kind = failover.ActWait
+				}
+				return a
+			}},
+		},
+		{
+			name: "a switchover has no way back", rule: "4.13", breaks: Progress, cfg: with(triple, func(c *Config) { c.Switchover, c.Crashes, c.Settle = true, 0, 10 }),
+			rules: Rules{Decide: never(func(_ durability.Record, s failover.Step) bool { return s.Kind == failover.StepBack })},
 		},
 		{
 			name: "a server that lost its data counts under its name", rule: "1", cfg: with(triple, func(c *Config) { c.Crashes, c.Wipes = 1, 1 }), breaks: Kept,

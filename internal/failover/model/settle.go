@@ -3,24 +3,39 @@ package model
 import (
 	"fmt"
 	"slices"
+
+	"github.com/huker/huker/internal/durability"
 )
 
 // rounds is how many rounds a cluster may take to become whole again. A change of primary and the return of two members are about 40.
 const rounds = 120
 
 // settle checks that a cluster comes to itself: from a state on, nothing fails any more, everybody is reached, everything is done in turn, and no more is asked
-// for. In the end it is at work, with every member. The error tells what it did instead.
-func (w *world) settle(s state) error {
+// for. In the end it is at work, with every member; or, when one is gone for ever (nobody: none is), with as many as it may be at work with. The error tells
+// what it did instead.
+func (w *world) settle(s state, gone int) error {
 	s.left = budget{}
 	s.mgr = manager{}
+	if gone != nobody {
+		s.left.crash = 1
+		if err := w.apply(&s, event{kind: crashes, a: uint8(gone)}); err != nil {
+			return err
+		}
+	}
 	var told []string
 	for range rounds {
-		moved, err := w.round(&s, &told)
+		moved, err := w.round(&s, gone, &told)
 		if err != nil {
 			return err
 		}
 		if !moved {
-			if why := w.whole(&s); why != "" {
+			why := ""
+			if gone == nobody {
+				why = w.whole(&s)
+			} else {
+				why = w.open(&s, gone)
+			}
+			if why != "" {
 				return w.broken(Progress, "when nothing fails any more, the cluster stands still: %s\n  %s", why, w.describe(&s))
 			}
 			return nil
@@ -30,7 +45,7 @@ func (w *world) settle(s state) error {
 }
 
 // round has everybody do all they can, and then the manager take a step.
-func (w *world) round(s *state, told *[]string) (moved bool, err error) {
+func (w *world) round(s *state, gone int, told *[]string) (moved bool, err error) {
 	do := func(e event) bool {
 		line := w.text(s, e)
 		if err = w.apply(s, e); err == nil {
@@ -41,7 +56,7 @@ func (w *world) round(s *state, told *[]string) (moved bool, err error) {
 		}
 		moved = true
 		*told = append(*told, line)
-		if n := len(*told) - 40; n > 0 {
+		if n := len(*told) - 6; n > 0 {
 			*told = (*told)[n:]
 		}
 		return true
@@ -49,7 +64,7 @@ func (w *world) round(s *state, told *[]string) (moved bool, err error) {
 	for range 200 {
 		var todo []event
 		w.each(s, func(e event) {
-			if e.kind != decides && e.kind != clientWrites && e.kind != relapses {
+			if (e.kind != starts || int(e.a) != gone) && e.kind != decides && e.kind != clientWrites && e.kind != relapses {
 				todo = append(todo, e)
 			}
 		})
@@ -91,6 +106,32 @@ func (w *world) whole(s *state) string {
 		return "a member does not acknowledge"
 	}
 	return ""
+}
+
+// open says why a cluster that one member is gone from is not at work, though it may be; empty: it is, or it may not.
+func (w *world) open(s *state, gone int) string {
+	r, c := &w.records[s.cur], &w.terms[s.cur]
+	there := func(ids []string) (n int) {
+		for i := range w.ids {
+			if i != gone && w.mask(ids).has(i) && w.is(s.cur, i, &s.m[i]) {
+				n++
+			}
+		}
+		return n
+	}
+	p := &s.m[c.primary]
+	switch {
+	case p.open() && r.Intent == nil && w.attached(s, c.primary).count() >= w.effective(p):
+		return ""
+	case gone == c.source || gone == c.primary || !w.is(s.cur, c.primary, p): // somebody else has to be found
+		if r.MinAcks == 0 || there(r.Members) < durability.NeededStops(*r) {
+			return "" // rule 1: nobody may be
+		}
+		return "enough members are there for a failover"
+	case len(w.ids)-2 < r.Policy.Floor():
+		return "" // strict, and nobody is left to acknowledge
+	}
+	return "its primary does not serve, with enough members to acknowledge"
 }
 
 // describe is a state in words.

@@ -82,7 +82,7 @@ func (w *world) eachServer(s *state, i int, m *member, do func(event)) {
 	if s.left.crash > 0 {
 		do(event{kind: crashes, a: at})
 	}
-	if s.left.wipe > 0 {
+	if s.left.wipe > 0 && !(w.cfg.Spare && (w.terms[s.cur].members.has(i) || w.terms[s.cur].primary == i)) {
 		do(event{kind: wipes, a: at})
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -173,8 +172,7 @@ func (s *simulated) process(name string, args ...string) *program {
 	s.b.Helper()
 	p := &program{cmd: exec.Command(filepath.Join(s.dir, name), slices.Concat(s.common, args)...), log: &logged{}, began: time.Now()}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(s.b, p.cmd.Start())
+	require.NoError(s.b, testenv.StartChild(p.cmd))
 	s.b.Cleanup(p.kill)
 	return p
 }
@@ -335,7 +333,9 @@ func (s *simulated) startHosts() {
 		store := s.etcd.Root(b)
 		session, err := store.NewSession(ctx, 10*time.Second)
 		require.NoError(b, err)
-		engine.OnStart(func(_ context.Context, p *fake.Process) { s.guest(store, session, p.Container.Labels["io.huker.instance"]) })
+		engine.OnStart(func(_ context.Context, p *fake.Process) {
+			s.guest(store, session, p.Container.Labels["io.huker.instance"])
+		})
 		carrier := etcdbus.New(store, etcdbus.Config{})
 		host, err := sysmgr.New(sysmgr.Config{
 			Host: id, Deployment: "huker", Version: "bench", GuestsDir: filepath.Join(s.dir, id, "guests"), BinDir: filepath.Join(s.dir, id, "bin"),

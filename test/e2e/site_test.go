@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	goruntime "runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 	"github.com/huker/huker/internal/metastore/mysql/mysqltest"
 	"github.com/huker/huker/internal/pki"
 	"github.com/huker/huker/internal/protocol"
+	"github.com/huker/huker/internal/testenv"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/docker"
 	"github.com/huker/huker/test/fleet"
@@ -50,7 +50,6 @@ const (
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	ownThread()
 	ref := databaseImage(t)
 	s := &site{fleet: fleet.ForTest(t, fleet.Options{Hosts: 3, Images: []string{ref}}), slots: make([]bool, shares)}
 	var err error
@@ -62,9 +61,6 @@ func newSite(t *testing.T) *site {
 	s.mysql = mysqltest.Start(t)
 	return s
 }
-
-// ownThread keeps the test on a thread that nobody else uses: the processes that it starts end with that thread, and the fleet ends threads that it was on.
-func ownThread() { goruntime.LockOSThread() }
 
 func (s *site) take(t *testing.T) int {
 	t.Helper()
@@ -89,7 +85,6 @@ func (s *site) take(t *testing.T) int {
 func (s *site) settle(p *plane, host string) {
 	t := p.t
 	t.Helper()
-	ownThread()
 	require.NoError(t, os.MkdirAll(p.dir, 0o700))
 	share := s.take(t)
 	s.rabbit.VHost(t, p.name)
@@ -260,8 +255,7 @@ func (p *plane) run(s spec, args []string, ended func(*process, error)) *process
 	cmd := exec.Command(filepath.Join(bin, s.program), args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST="+p.host)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(p.t, cmd.Start())
+	require.NoError(p.t, testenv.StartChild(cmd))
 	run.pid, run.kill = cmd.Process.Pid, func() { _ = cmd.Process.Kill() }
 	go func() {
 		err := cmd.Wait()

@@ -13,9 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -132,20 +130,12 @@ func (k Keystone) serve(conf, address string) (stop func()) {
 		"--add-header", "Connection: close") // else it closes connections without saying so, and clients that use them again stumble
 	server.Env = append(os.Environ(), "OS_KEYSTONE_CONFIG_FILES="+conf)
 	server.Stdout, server.Stderr = &log, &log
-	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // none is left behind by a test that crashes
-	started := make(chan error, 1)
+	require.NoError(t, testenv.StartChild(server))
 	ended := make(chan struct{})
-	go func() { // on a thread of its own that lives as long as the server: the signal comes when that thread ends
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := server.Start()
-		started <- err
-		if err == nil {
-			_ = server.Wait()
-		}
+	go func() {
+		_ = server.Wait()
 		close(ended)
 	}()
-	require.NoError(t, <-started)
 	stop = func() {
 		_ = server.Process.Kill()
 		<-ended

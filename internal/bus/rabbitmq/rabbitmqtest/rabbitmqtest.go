@@ -80,8 +80,7 @@ func StartOn(t testing.TB, ip string, ca *pki.CA) *Server {
 	})
 	// The server would start it too, for good.
 	s.names = exec.Command(epmd, "-port", s.epmd, "-address", "127.0.0.1")
-	s.names.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, s.names.Start())
+	require.NoError(t, testenv.StartChild(s.names))
 	s.Launch(t)
 	s.AwaitUp(t)
 	return s
@@ -125,8 +124,8 @@ func (s *Server) Launch(t testing.TB) {
 	s.cmd.Env, s.cmd.Dir = s.env, s.dir
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// The script becomes Erlang, with children of its own: all of them are one group.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, s.cmd.Start())
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(t, testenv.StartChild(s.cmd))
 }
 
 // Kill ends it as hard as it can be.

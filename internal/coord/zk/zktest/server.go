@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/pki"
+	"github.com/huker/huker/internal/testenv"
 )
 
 // Server is one ZooKeeper process.
@@ -91,9 +92,7 @@ func (s *Server) Launch(t testing.TB) {
 	}
 	cmd := exec.Command(s.java, args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	// It ends with the test, however that ends.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, cmd.Start())
+	require.NoError(t, testenv.StartChild(cmd))
 	s.cmd = cmd
 }
 

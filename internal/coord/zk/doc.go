@@ -33,9 +33,13 @@
 // those of the principals that were admitted at or above it; what is made below a directory inherits its rights. Without TLS
 // everybody may do everything, and NewGatekeeper's principals cannot be admitted.
 //
+// A new ZooKeeper lets everybody make nodes at its root and below its own node /zookeeper. The gatekeeper takes that back before it admits the first
+// principal; at the root only where nobody else has a node there.
+//
 // What ZooKeeper itself cannot keep from a principal:
 //
-//   - Up to 3.8 anybody may ask whether a node exists whose whole path he knows, and gets its times, size and session, not its value.
+//   - Up to 3.8 anybody may ask whether a node exists whose whole path he knows, and gets its times, size and session, not its value; and may have himself
+//     told when it changes. Names that he does not know he is not told.
 //   - A session's password follows from its number, and numbers can be guessed: whoever may connect at all can end the
 //     sessions of others. That takes leases away early; it gives no rights, and Leadership.Guard still holds. Newer servers are no
 //     better. Only principals that are trusted so far should get a network path to ZooKeeper.
@@ -54,5 +58,5 @@
 //	-Dzookeeper.X509AuthenticationProvider.superUser=CN=root   or a guest could make nodes that the control plane cannot remove
 //	-Djute.maxbuffer=2097152              for two values of full size in one change
 //	-Dznode.container.maxNeverUsedIntervalMs=3600000
-//	setAcl / x509:CN=root:cdrwa           or anybody may make nodes beside Huker's
+//	setAcl / x509:CN=root:cdrwa           where others have nodes at the root too, or anybody may make nodes beside Huker's
 package zk

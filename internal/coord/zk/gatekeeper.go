@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	gozk "github.com/go-zookeeper/zk"
 
@@ -20,7 +21,10 @@ var errPlain = fmt.Errorf("%w: without TLS, ZooKeeper knows no principals", coor
 //
 // Rights are on every node. What is made later inherits them from its directory (create, makeContainers); whoever reads a
 // directory's rights while they change finds that its version rose.
-type Gatekeeper struct{ store *Store }
+type Gatekeeper struct {
+	store *Store
+	shut  atomic.Bool // what lies around the keys was closed for everybody else
+}
 
 var _ coord.Gatekeeper = (*Gatekeeper)(nil)
 
@@ -43,6 +47,9 @@ func (g *Gatekeeper) Admit(ctx context.Context, principal string, prefixes []str
 		return fmt.Errorf("admit: %w", err)
 	}
 	return g.on(ctx, "admit", principal, func(ctx context.Context, c *change) error {
+		if err := g.surround(ctx, c); err != nil {
+			return err
+		}
 		had, err := c.load()
 		if err != nil {
 			return err
@@ -66,6 +73,18 @@ func (g *Gatekeeper) Admit(ctx context.Context, principal string, prefixes []str
 		}
 		return c.save(record{Prefixes: prefixes})
 	})
+}
+
+// surround closes what lies around the keys before the first principal can come.
+func (g *Gatekeeper) surround(ctx context.Context, c *change) error {
+	if g.shut.Load() {
+		return nil
+	}
+	_, err := c.call(func(conn *gozk.Conn) (any, error) { return nil, g.store.shut(ctx, conn) })
+	if err == nil {
+		g.shut.Store(true)
+	}
+	return err
 }
 
 // Expel implements coord.Gatekeeper.

@@ -207,3 +207,45 @@ func TestRightsChangeBetweenReadAndWrite(t *testing.T) {
 	require.Empty(t, bearers(t, conn, "", "guest.a"))
 	require.Equal(t, "x", string(get(t, e.Open(t, "guest.b"), "/c/dir/key").Value))
 }
+
+// TestSurroundings: a new ZooKeeper lets everybody write outside of Huker's keys. That ends with the first principal that is admitted.
+func TestSurroundings(t *testing.T) {
+	e := zktest.Start(t, 1)
+	conn := e.Raw(t, zk.RootPrincipal)
+	everybody := gozk.WorldACL(gozk.PermAll)
+	thief := e.Raw(t, "guest.a")
+	places := []string{"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"}
+	open := func(path string) bool {
+		t.Helper()
+		_, _, err := thief.Children(path)
+		if err != nil {
+			require.ErrorIs(t, err, gozk.ErrNoAuth)
+		}
+		return err == nil
+	}
+	_, err := conn.SetACL("/", everybody, -1) // as a new server has it
+	require.NoError(t, err)
+	for _, path := range places {
+		require.True(t, open(path), "%s: if this fails, ZooKeeper got better", path)
+	}
+
+	// Somebody else's node at the root: that is not Huker's to close.
+	_, err = conn.Create("/others", nil, 0, everybody)
+	require.NoError(t, err)
+	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.True(t, open("/"))
+	for _, path := range places[1:] {
+		require.False(t, open(path), path)
+	}
+	require.NoError(t, conn.Delete("/others", -1))
+	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.False(t, open("/"))
+
+	// Rights that an operator gave are left.
+	monitor := []gozk.ACL{{Perms: gozk.PermRead, Scheme: "x509", ID: "CN=guest.a"}}
+	_, err = conn.SetACL("/zookeeper", monitor, -1)
+	require.NoError(t, err)
+	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.True(t, open("/zookeeper"))
+	put(t, e.Open(t, "guest.a"), "/guests/a/x", "still works")
+}

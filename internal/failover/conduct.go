@@ -34,7 +34,7 @@ const (
 	ActSeal     ActKind = "seal"
 	ActKeepSeal ActKind = "keep seal" // what was sealed is sealed under the record's terms too, which are no stricter: remember it so
 	ActDropSeal ActKind = "drop seal" // it is not
-	ActOpen     ActKind = "open"      // offline_mode=OFF, event_scheduler as configured
+	ActOpen     ActKind = "open"      // offline_mode=OFF, event_scheduler as configured; of a replica for readers only, as super_read_only is ON
 )
 
 // Act is the next thing that an agent does.
@@ -132,6 +132,9 @@ func follow(d Duty, s Status) Act {
 	r := s.Receiver
 	switch {
 	case r.State != ReceiverStopped && r.Source == d.Source && r.Acknowledges == d.Acknowledge:
+		if d.Acknowledge && s.Offline {
+			return Act{Kind: ActOpen, Reason: "for readers"}
+		}
 		return Act{Kind: ActNone}
 	case r.State != ReceiverStopped:
 		return Act{Kind: ActStop}

@@ -25,7 +25,7 @@ type Duty struct {
 
 	// Of a replica.
 	Source      string
-	Acknowledge bool
+	Acknowledge bool // such a one is open to readers, too
 
 	// Of a primary.
 	Open   bool     // for clients, once it has sealed; else it stays shut

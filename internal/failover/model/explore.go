@@ -226,7 +226,7 @@ func (w *world) start() state {
 		s.m[i] = member{rec: s.cur, up: true, offline: i > 0, src: nobody}
 		if i > 0 && i <= published {
 			m := &s.m[i]
-			m.src, m.recv, m.latch = 0, recvRunning, true
+			m.src, m.recv, m.latch, m.offline = 0, recvRunning, true, false
 		}
 		if m := &s.m[i]; i > published && cfg.Ahead {
 			m.logged, m.exec, s.trx = one(0), one(0), 1

@@ -426,8 +426,10 @@ func (w *world) work(s *state, i int) error {
 // noticed says whether others can notice an act before the next one.
 func (w *world) noticed(s *state, i int, a act) bool {
 	switch a.kind {
-	case failover.ActSeal, failover.ActOpen, failover.ActRestart, failover.ActStart:
+	case failover.ActSeal, failover.ActRestart, failover.ActStart:
 		return true
+	case failover.ActOpen:
+		return w.cfg.Fine || s.m[i].writes
 	case failover.ActAsynchronous: // whoever waits is answered
 		return w.cfg.Fine || s.m[i].waiting() != 0
 	}
@@ -455,6 +457,7 @@ func (w *world) act(s *state, i int, a act) error {
 		m.src, m.relay = a.src, 0
 	case failover.ActStart:
 		m.recv, m.latch = recvConnecting, a.ack
+		m.offline = m.offline && (w.cfg.Fine || !a.ack) // to open for readers is what follows, and changes nothing for anybody here
 		if w.cfg.Rules.StartPurges {
 			m.relay = 0
 		}
@@ -472,7 +475,9 @@ func (w *world) act(s *state, i int, a act) error {
 		m.sealed = 0
 	case failover.ActOpen:
 		m.offline = false
-		return w.opened(s, i)
+		if m.writes {
+			return w.opened(s, i)
+		}
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ GOTEST := $(GO) test -shuffle=on
 # run_tests FLAGS,LIST
 run_tests = pkgs=$$($(2)); if [ -n "$$pkgs" ]; then $(GOTEST) $(1) $$pkgs; fi
 
-.PHONY: help up down build images docker test test-quick test-e2e test-fleet bench fleet-up fleet-down lint tidy-check tools clean
+.PHONY: help up down build images docker test test-quick test-e2e test-fleet bench fleet-up fleet-down cluster-up cluster-down test-cluster lint tidy-check tools clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,15 @@ fleet-up: docker images ## several Docker hosts on this machine, for trials: mak
 fleet-down: ## remove them, with all that is on them
 	@$(GO) build -o $(TOOLS)/ ./test/fleet/cmd/fleet
 	@$(TOOLS)/fleet down $(ARGS)
+
+cluster-up: docker build ## a cluster with RabbitMQ, ZooKeeper and MySQL on this host, with Compose, for development
+	@scripts/cluster up
+
+cluster-down: build ## stop it; make cluster-down ARGS=--purge removes its data too
+	@scripts/cluster down $(ARGS)
+
+test-cluster: docker build ## the tests of that cluster
+	@HUKER_REQUIRE_DOCKER=1 HUKER_E2E_CLUSTER=1 $(GOTEST) -p 1 -timeout 30m $(ARGS) ./test/cluster
 
 lint: tools tidy-check ## gofmt, go vet, golangci-lint, govulncheck, go mod tidy
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt is needed on:"; echo "$$bad"; exit 1; fi

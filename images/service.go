@@ -62,6 +62,11 @@ func (b *Builder) BuildService(ctx context.Context, dir, version string, progres
 	return Built{Ref: ref, ID: got.ID, Size: got.Size, Facts: Facts{Version: version, Content: content}}, nil
 }
 
+// ServiceBase gives the minimal Debian that Huker's own services are made on.
+func (b *Builder) ServiceBase(ctx context.Context, progress Progress) (string, error) {
+	return b.Base(ctx, serviceSuite, progress)
+}
+
 func (b *Builder) serviceArgs(base string) map[string]*string {
 	suite := serviceSuite
 	return map[string]*string{"BASE": &base, "MIRROR": &b.mirror, "SUITE": &suite}

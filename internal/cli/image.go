@@ -31,7 +31,7 @@ func NewImageCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImageBuildCommand(), newImageVerifyCommand(), newImageListCommand())
+	cmd.AddCommand(newImageBuildCommand(), newImageVerifyCommand(), newImageListCommand(), newImageBaseCommand())
 	return cmd
 }
 
@@ -98,6 +98,34 @@ func newImageListCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return imageList(cmd.Context(), cmd.OutOrStdout(), output) },
 	}
 	addOutputFlag(cmd, &output)
+	return cmd
+}
+
+func newImageBaseCommand() *cobra.Command {
+	var mirror string
+	cmd := &cobra.Command{
+		Use: "base", Short: "Make the minimal Debian below Huker's own services, or find it made, and print its name", Args: cobra.NoArgs,
+		Example: "  docker build --build-arg BASE=$(huker image base) -f docker/rabbitmq/Dockerfile .",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			b, done, err := imageBuilder(mirror)
+			if err != nil {
+				return err
+			}
+			defer done()
+			began := time.Now()
+			ref, err := b.ServiceBase(ctx, func(line string) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%6.1fs  %s\n", time.Since(began).Seconds(), line)
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), ref)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&mirror, "mirror", os.Getenv("HUKER_MIRROR"), "Debian mirror to take packages from (default: the one that this machine's apt uses)")
 	return cmd
 }
 

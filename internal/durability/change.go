@@ -153,7 +153,8 @@ func (c Change) lower(r Record) Action {
 	if r.MinAcks <= c.Acks && r.SetAcks == r.Policy.InEffect(r.MinAcks) {
 		return Action{Kind: Done}
 	}
-	return swap(r.Promise(min(r.MinAcks, c.Acks)), "%d acknowledgements from now on", c.Acks)
+	acks := min(r.MinAcks, c.Acks)
+	return swap(r.Promise(acks), "%d acknowledgements from now on", acks)
 }
 
 // asked waits for the primary to say that it is so.

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/huker/huker/internal/durability"
 )
@@ -72,7 +73,7 @@ func Decide(o Observation) Decision {
 			break
 		}
 	}
-	d.Steps = append(d.Steps, v.orders()...)
+	d.Steps = append(d.Steps, v.orders(d.Steps)...)
 	d.Steps = append(d.Steps, v.fences()...)
 	return d
 }
@@ -88,12 +89,20 @@ func (d Decision) Swap() *Step {
 }
 
 // orders tells every agent that answers of the record, when it goes by an older one. An agent watches the record by itself; this is for those that cannot.
-func (v *view) orders() []Step {
+// Who is told by one of the steps already is not told twice.
+func (v *view) orders(already []Step) []Step {
+	told := func(id string, kind StepKind) bool {
+		return slices.ContainsFunc(already, func(s Step) bool { return s.Kind == kind && slices.Contains(s.Members, id) })
+	}
+
 	to := map[StepKind][]string{}
 	kinds := []StepKind{}
 	for i := range v.o.Instances {
 		if m := &v.o.Instances[i]; v.o.fresh(m) && m.Status.Epoch < v.r.Epoch {
 			kind := orderOf(Assign(m.ID, m.Status.Server, v.r).Role)
+			if told(m.ID, kind) {
+				continue
+			}
 			if to[kind] == nil {
 				kinds = append(kinds, kind)
 			}

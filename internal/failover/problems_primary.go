@@ -156,6 +156,16 @@ func ackProblems() []Problem {
 			},
 		},
 		{
+			Name: "less is wanted", Class: ClassRepair,
+			Shows: "more acknowledgements are published than the owner wants now",
+			Done:  "publish fewer; then the primary waits for fewer",
+			Why:   "rule 2",
+			match: led(func(v *view) bool { return v.acksOf(len(v.r.Ackers())) < v.r.MinAcks && len(v.r.Leaving) == 0 }),
+			steps: func(v *view) []Step {
+				return v.change(durability.Change{Kind: durability.Lower, Acks: v.acksOf(len(v.r.Ackers()))}, "")
+			},
+		},
+		{
 			Name: "too few acknowledge", Class: ClassRepair,
 			Shows: "for a while fewer members acknowledge than the primary waits for, and the policy allows to ask fewer",
 			Done:  "publish fewer; then the primary waits for fewer. At 0 automatic failover is off",
@@ -164,16 +174,6 @@ func ackProblems() []Problem {
 			steps: func(v *view) []Step {
 				n := min(v.r.MinAcks, v.acksOf(len(v.able())))
 				return v.change(durability.Change{Kind: durability.Lower, Acks: n}, "")
-			},
-		},
-		{
-			Name: "less is wanted", Class: ClassRepair,
-			Shows: "more acknowledgements are published than the owner wants now",
-			Done:  "publish fewer; then the primary waits for fewer",
-			Why:   "rule 2",
-			match: led(func(v *view) bool { return v.acksOf(len(v.r.Ackers())) < v.r.MinAcks && len(v.r.Leaving) == 0 }),
-			steps: func(v *view) []Step {
-				return v.change(durability.Change{Kind: durability.Lower, Acks: v.acksOf(len(v.r.Ackers()))}, "")
 			},
 		},
 		{

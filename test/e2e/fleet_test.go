@@ -17,7 +17,7 @@ func TestOnAFleet(t *testing.T) {
 		"DatabasesComeBack": TestDatabasesComeBack, "KilledInsideADatabase": TestKilledInsideADatabase,
 		"KilledAtEveryPoint": TestKilledAtEveryPoint, "TwentyAtOnce": TestTwentyAtOnce, "SecretsStaySecret": TestSecretsStaySecret,
 		"TroubleIsTold": TestTroubleIsTold, "NewerAgentTakesOver": TestNewerAgentTakesOver,
-		"StormOfKills": stormOfKills, "LeaderWakesUpLate": leaderWakesUpLate, "EnginesAway": enginesAway,
+		"HostsOfAFleet": hostsOfAFleet, "StormOfKills": stormOfKills, "LeaderWakesUpLate": leaderWakesUpLate, "EnginesAway": enginesAway,
 	} {
 		t.Run(name, test)
 	}

@@ -68,5 +68,5 @@ func TestConfigIsRefused(t *testing.T) {
 	require.NoError(t, c.Fill(), "twice is once")
 
 	fleet := APIConfig{Keystone: k, AdminPasswordFile: "/x"}
-	require.ErrorContains(t, fleet.check(), "admin-password-file is for Huker's own accounts")
+	require.ErrorContains(t, fleet.Check(), "admin-password-file is for Huker's own accounts")
 }

@@ -94,10 +94,7 @@ func (c *Config) Fill() error {
 	if c.Provider, err = identity.ChooseProvider(c.Provider, c.Keystone, c.NoAuth); err != nil {
 		errs = append(errs, err)
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("%w: %w", ErrConfig, errors.Join(errs...))
-	}
-	return nil
+	return invalid(errs...)
 }
 
 func (c *Config) path(parts ...string) string {

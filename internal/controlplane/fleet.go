@@ -39,7 +39,7 @@ type Fleet struct {
 	Log                    *slog.Logger
 }
 
-func (f *Fleet) check() error {
+func (f *Fleet) check(principal string) error {
 	if f.Name == "" {
 		f.Name = DefaultName
 	}
@@ -49,21 +49,29 @@ func (f *Fleet) check() error {
 	}
 	if f.Identity == "" {
 		errs = append(errs, errors.New("identity must be given: the directory made by `huker pki issue`"))
+	} else {
+		errs = append(errs, checkIdentity(f.Identity, principal))
 	}
-	errs = append(errs, engines.Config{Coordination: f.Coordination, Bus: f.Bus}.Check())
-	return errors.Join(errs...)
+	if f.HealthListen != "" {
+		errs = append(errs, checkListen("health-listen", f.HealthListen))
+	}
+	if f.Coordination == "" {
+		return errors.Join(append(errs, errors.New("coordination must be given: zookeeper://HOST:PORT,…/ROOT, or etcd://HOST:PORT,…"))...)
+	}
+	return errors.Join(append(errs, engines.Config{Coordination: f.Coordination, Bus: f.Bus}.Check())...)
 }
 
 func readIdentity(dir string) (engines.Credentials, error) {
 	var c engines.Credentials
-	var errs []error
-	for name, to := range map[string]*[]byte{IdentityCA: &c.CA, IdentityCert: &c.Cert, IdentityKey: &c.Key} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		errs = append(errs, err)
-		*to = data
-	}
-	if err := errors.Join(errs...); err != nil {
-		return c, fmt.Errorf("reading this process's identity: %w", err)
+	for _, f := range []struct {
+		name string
+		to   *[]byte
+	}{{IdentityCA, &c.CA}, {IdentityCert, &c.Cert}, {IdentityKey, &c.Key}} {
+		data, err := os.ReadFile(filepath.Join(dir, f.name))
+		if err != nil {
+			return c, fmt.Errorf("reading this process's identity: %w", err)
+		}
+		*f.to = data
 	}
 	return c, nil
 }

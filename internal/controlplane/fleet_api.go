@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 
@@ -32,8 +33,8 @@ type APIConfig struct {
 
 // RunAPI is huker-api: any number of copies, none of which keeps anything.
 func RunAPI(ctx context.Context, cfg APIConfig) (err error) {
-	if err := cfg.check(); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+	if err := cfg.Check(); err != nil {
+		return err
 	}
 	front, err := tlsFiles(cfg.TLSCert, cfg.TLSKey)
 	if err != nil {
@@ -72,7 +73,8 @@ func RunAPI(ctx context.Context, cfg APIConfig) (err error) {
 	return group(ctx, parts)
 }
 
-func (c *APIConfig) check() error {
+// Check fills in the defaults, and says all that is wrong with the rest: ErrConfig, with a line for each.
+func (c *APIConfig) Check() error {
 	def := func(v *string, d string) {
 		if *v == "" {
 			*v = d
@@ -80,9 +82,19 @@ func (c *APIConfig) check() error {
 	}
 	def(&c.Listen, DefaultListen)
 	def(&c.Region, DefaultRegion)
-	errs := []error{c.Fleet.check(), c.Metadata.check()}
+	errs := []error{c.Fleet.check(ControlPrincipal), c.Metadata.check(), checkListen("listen", c.Listen), checkFile("admin-password-file", c.AdminPasswordFile)}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("tls-cert and tls-key go together"))
+	} else if _, err := tlsFiles(c.TLSCert, c.TLSKey); err != nil {
+		errs = append(errs, err)
+	}
+	if c.PublicURL != "" {
+		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			errs = append(errs, fmt.Errorf("public-url %q must be https://HOST or http://HOST", c.PublicURL))
+		}
+	}
+	if c.NoAuth && !identity.Loopback(c.Listen) {
+		errs = append(errs, fmt.Errorf("no-auth is possible only while the API listens on loopback, not on %q", c.Listen))
 	}
 	var err error
 	if c.Provider, err = identity.ChooseProvider(c.Provider, c.Keystone, c.NoAuth); err != nil {
@@ -91,7 +103,10 @@ func (c *APIConfig) check() error {
 	if !c.Provider.Builtin() && c.AdminPasswordFile != "" {
 		errs = append(errs, errors.New("admin-password-file is for Huker's own accounts, but Keystone is in their place"))
 	}
-	return errors.Join(errs...)
+	if c.Keystone != nil {
+		errs = append(errs, checkFile("keystone-ca", c.Keystone.CAFile))
+	}
+	return invalid(errs...)
 }
 
 // openIdentity opens Huker's own accounts; nil where Keystone is in their place.
@@ -112,7 +127,7 @@ func tlsFiles(cert, key string) (*tls.Config, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("reading the API's certificate: %w", err)
+		return nil, fmt.Errorf("tls-cert and tls-key: %w", err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }

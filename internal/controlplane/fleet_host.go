@@ -45,8 +45,8 @@ var hostForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // RunHost is huker-sysmgr: one on each host.
 func RunHost(ctx context.Context, cfg HostConfig) error {
-	if err := cfg.check(); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+	if err := cfg.Check(); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return err
@@ -143,14 +143,23 @@ func isHost(principal string) bool { return strings.HasPrefix(principal, protoco
 // offered lets out only what Huker built: other images on this host are somebody else's.
 func offered(i runtime.Image) bool { return strings.HasPrefix(i.Ref, "huker/") }
 
-func (c *HostConfig) check() error {
+// Check fills in the defaults, and says all that is wrong with the rest: ErrConfig, with a line for each.
+func (c *HostConfig) Check() error {
 	if c.DataDir == "" {
 		c.DataDir = DefaultDataDir
 	}
 	if c.Listen == "" && c.Address != "" {
 		c.Listen = net.JoinHostPort(c.Address, fmt.Sprint(DefaultDepotPort))
 	}
-	errs := []error{c.Fleet.check()}
+	errs := []error{c.Fleet.check(protocol.HostPrincipal(c.Host))}
+	if c.Listen != "" {
+		errs = append(errs, checkListen("listen", c.Listen))
+	}
+	for _, program := range []string{"huker-supervisor", "huker-guestagent"} {
+		if _, err := os.Stat(filepath.Join(c.BinDir, program)); err != nil {
+			errs = append(errs, fmt.Errorf("bin-dir: %w: databases' containers need it", err))
+		}
+	}
 	if !hostForm.MatchString(c.Host) {
 		errs = append(errs, fmt.Errorf("host %q: lower-case letters, digits and '-', at most 63", c.Host))
 	}
@@ -168,5 +177,5 @@ func (c *HostConfig) check() error {
 	if c.ReserveMB < 0 {
 		errs = append(errs, errors.New("reserve-memory must not be negative"))
 	}
-	return errors.Join(errs...)
+	return invalid(errs...)
 }

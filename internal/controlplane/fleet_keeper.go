@@ -30,8 +30,8 @@ type KeeperConfig struct {
 
 // RunKeeper is huker-nodekeeper: any number of copies, of which one acts.
 func RunKeeper(ctx context.Context, cfg KeeperConfig) (err error) {
-	if err := cfg.check(); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+	if err := cfg.Check(); err != nil {
+		return err
 	}
 	starting, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
@@ -79,7 +79,8 @@ func RunKeeper(ctx context.Context, cfg KeeperConfig) (err error) {
 	return group(ctx, parts)
 }
 
-func (c *KeeperConfig) check() error {
+// Check fills in the defaults, and says all that is wrong with the rest: ErrConfig, with a line for each.
+func (c *KeeperConfig) Check() error {
 	if c.Range == "" {
 		c.Range = DefaultRange
 	}
@@ -89,14 +90,16 @@ func (c *KeeperConfig) check() error {
 	if c.GuestBus == "" {
 		c.GuestBus = c.Bus
 	}
-	errs := []error{c.Fleet.check(), c.Metadata.check()}
+	errs := []error{c.Fleet.check(ControlPrincipal), c.Metadata.check(), c.checkManagement(), checkAuthority(c.Authority, c.Identity)}
 	if p, err := netip.ParsePrefix(c.Range); err != nil || !p.Addr().Is4() || p.Bits() > 24 {
 		errs = append(errs, fmt.Errorf("address-range %q must be an IPv4 network of at least /24", c.Range))
 	}
-	if c.Authority == "" {
-		errs = append(errs, errors.New("authority must be given: authority.pem, made by `huker pki init`"))
+	if c.GuestCoordination != c.Coordination || c.GuestBus != c.Bus {
+		if err := (engines.Config{Coordination: c.GuestCoordination, Bus: c.GuestBus}).Check(); err != nil {
+			errs = append(errs, fmt.Errorf("for databases: %w", err))
+		}
 	}
-	return errors.Join(errs...)
+	return invalid(errs...)
 }
 
 // offerVersions adds versions that are not in the catalogue. One that is there keeps its image: databases run on it.

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/huker/huker/internal/bus"
@@ -45,13 +45,21 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(checks, h.needs)
 	}
 	state, code := map[string]string{"process": "ok"}, http.StatusOK
-	for _, name := range slices.Sorted(maps.Keys(checks)) {
-		state[name] = "ok"
-		if err := checks[name](ctx); err != nil {
-			state[name], code = "does not answer", http.StatusServiceUnavailable
-			h.log.Warn("unhealthy", "op", "health", "part", name, "error", err)
-		}
+	// All at once: one that does not answer takes the time that there is, and the others are not to be blamed for it.
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for name, answers := range checks {
+		asking.Go(func() {
+			err := answers(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if state[name] = "ok"; err != nil {
+				state[name], code = "does not answer", http.StatusServiceUnavailable
+				h.log.Warn("unhealthy", "op", "health", "part", name, "error", err)
+			}
+		})
 	}
+	asking.Wait()
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(state)

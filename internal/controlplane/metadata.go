@@ -27,6 +27,13 @@ const (
 )
 
 func (m Metadata) check() error {
+	return errors.Join(m.checkAddress(), checkFile("metadata-password-file", m.PasswordFile))
+}
+
+func (m Metadata) checkAddress() error {
+	if m.Address == "" {
+		return errors.New("metadata must be given: mysql://USER@HOST:PORT/DATABASE, or sqlite:///PATH where all processes are on one host")
+	}
 	scheme, rest, ok := strings.Cut(m.Address, "://")
 	if ok && rest != "" && scheme == schemeSQLite {
 		return nil

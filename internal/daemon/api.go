@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"context"
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/huker/huker/internal/controlplane"
@@ -22,17 +25,19 @@ Every flag can be given in a file (--config), or in the environment: HUKER_METAD
     --coordination zookeeper://zk1:2281,zk2:2281,zk3:2281/huker --bus rabbitmq://mq1:5671/huker \
     --listen 0.0.0.0:8779 --tls-cert /etc/huker/api.crt --tls-key /etc/huker/api.key --admin-password-file /etc/huker/admin-password`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			ctx, stop, err := f.prepare(c)
-			if err != nil {
+			err := f.prepare(c)
+			if unread(err) {
 				return err
 			}
-			defer stop()
 			cfg.Fleet = f.fleet
 			cfg.Provider = identity.Provider(provider)
 			if keystoneURL != "" || keystoneCA != "" {
 				cfg.Keystone = &identity.KeystoneConfig{URL: keystoneURL, CAFile: keystoneCA}
 			}
-			return controlplane.RunAPI(ctx, cfg)
+			if err := errors.Join(err, cfg.Check()); err != nil {
+				return err
+			}
+			return f.work(c, func(ctx context.Context) error { return controlplane.RunAPI(ctx, cfg) })
 		},
 	}
 	f.register(c, "")

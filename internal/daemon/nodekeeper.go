@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -26,17 +28,20 @@ Every flag can be given in a file (--config), or in the environment: HUKER_METAD
     --metadata mysql://huker@db1:3306/huker --metadata-password-file /etc/huker/metadata-password \
     --coordination zookeeper://zk1:2281,zk2:2281,zk3:2281/huker --bus rabbitmq://mq1:5671/huker --bus-management https://mq1:15671`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			ctx, stop, err := f.prepare(c)
-			if err != nil {
+			err := f.prepare(c)
+			if unread(err) {
 				return err
 			}
-			defer stop()
 			f.fleet.Management, f.fleet.ManagementPasswordFile = management, busPassword
 			cfg.Fleet = f.fleet
-			if cfg.Versions, err = model.ParseVersions(extra); err != nil {
-				return fmt.Errorf("%w: image: %w", ErrUsage, err)
+			var bad error
+			if cfg.Versions, bad = model.ParseVersions(extra); bad != nil {
+				err = errors.Join(err, fmt.Errorf("%w: image: %w", ErrUsage, bad))
 			}
-			return controlplane.RunKeeper(ctx, cfg)
+			if err := errors.Join(err, cfg.Check()); err != nil {
+				return err
+			}
+			return f.work(c, func(ctx context.Context) error { return controlplane.RunKeeper(ctx, cfg) })
 		},
 	}
 	f.register(c, "127.0.0.1:8780")

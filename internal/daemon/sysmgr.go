@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -25,15 +26,15 @@ Every flag can be given in a file (--config), or in the environment: HUKER_HOST 
 		Example: `  huker-sysmgr --host db3 --address 10.0.0.3 --label zone=east --identity /etc/huker/identity \
     --coordination zookeeper://zk1:2281,zk2:2281,zk3:2281/huker --bus rabbitmq://mq1:5671/huker`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			ctx, stop, err := f.prepare(c)
-			if err != nil {
-				return err
+			wrong := f.prepare(c)
+			if unread(wrong) {
+				return wrong
 			}
-			defer stop()
 			cfg.Fleet = f.fleet
 			cfg.Versions = func(ctx context.Context) ([]model.DatastoreVersion, error) {
 				return controlplane.BuiltVersions(ctx, cfg.DockerHost)
 			}
+			var err error
 			if cfg.BinDir == "" {
 				if cfg.BinDir, err = controlplane.GuestBinaries(); err != nil {
 					return err
@@ -44,7 +45,10 @@ Every flag can be given in a file (--config), or in the environment: HUKER_HOST 
 					return fmt.Errorf("finding this host's name: %w", err)
 				}
 			}
-			return controlplane.RunHost(ctx, cfg)
+			if err := errors.Join(wrong, cfg.Check()); err != nil {
+				return err
+			}
+			return f.work(c, func(ctx context.Context) error { return controlplane.RunHost(ctx, cfg) })
 		},
 	}
 	f.register(c, "127.0.0.1:8781")

@@ -33,8 +33,12 @@ func Variable(flag string) string {
 	return Prefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// ErrFile means that the file with settings cannot be read: nothing is known of what it says.
+var ErrFile = errors.New("settings")
+
 // Apply sets the flags that were not given from the environment, or else from the file that --config (or its variable) names. A setting in
-// the file that is no flag is refused, as is a value that its flag does not take.
+// the file that is no flag is refused, as is a value that its flag does not take; what is good is set all the same, so that a program can say all that is
+// wrong at once.
 func Apply(fs *pflag.FlagSet) error {
 	v := viper.New()
 	v.SetEnvPrefix(Prefix)
@@ -47,14 +51,20 @@ func Apply(fs *pflag.FlagSet) error {
 	if path == "" {
 		path = os.Getenv(Variable(FileFlag))
 	}
+	var errs []error
 	if path != "" {
-		if err := read(v, fs, path); err != nil {
+		err := read(v, fs, path)
+		if errors.Is(err, ErrFile) {
 			return err
 		}
+		errs = append(errs, err)
 	}
-	var errs []error
 	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == FileFlag || !v.IsSet(f.Name) {
+		if f.Changed || !isSetting(f.Name) || !v.IsSet(f.Name) {
+			return
+		}
+		if _, isMap := v.Get(f.Name).(map[string]any); isMap {
+			errs = append(errs, fmt.Errorf("%s (from %s): write it in one line, as %s: name=value,name=value", f.Name, path, f.Name))
 			return
 		}
 		value := v.GetString(f.Name)
@@ -63,7 +73,7 @@ func Apply(fs *pflag.FlagSet) error {
 				value = given
 			} else {
 				if err := list.Replace(v.GetStringSlice(f.Name)); err != nil {
-					errs = append(errs, fmt.Errorf("%s: %w", f.Name, err))
+					errs = append(errs, fmt.Errorf("%s (from %s): %w", f.Name, source(v, f.Name, path), err))
 				}
 				f.Changed = true
 				return
@@ -76,6 +86,9 @@ func Apply(fs *pflag.FlagSet) error {
 	return errors.Join(errs...)
 }
 
+// isSetting tells flags that say how a program is to work from those that ask it something.
+func isSetting(flag string) bool { return flag != FileFlag && flag != "help" && flag != "version" }
+
 // read takes the file in, and refuses what no flag bears the name of.
 func read(v *viper.Viper, fs *pflag.FlagSet, path string) error {
 	v.SetConfigFile(path)
@@ -83,17 +96,18 @@ func read(v *viper.Viper, fs *pflag.FlagSet, path string) error {
 		v.SetConfigType("yaml")
 	}
 	if err := v.ReadInConfig(); err != nil {
-		return fmt.Errorf("reading the settings in %s: %w", path, err)
+		return fmt.Errorf("%w: reading %s: %w", ErrFile, path, err)
 	}
 	var known, unknown []string
 	fs.VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden && f.Name != FileFlag && f.Name != "help" {
+		if !f.Hidden && isSetting(f.Name) {
 			known = append(known, f.Name)
 		}
 	})
 	for _, name := range v.AllKeys() {
-		if !slices.Contains(known, strings.SplitN(name, ".", 2)[0]) {
-			unknown = append(unknown, name)
+		// What lies below a name that is known is told when that is set.
+		if top, _, _ := strings.Cut(name, "."); !slices.Contains(known, top) && !slices.Contains(unknown, top) {
+			unknown = append(unknown, top)
 		}
 	}
 	if len(unknown) > 0 {

@@ -28,6 +28,7 @@ func flags(t *testing.T, v *values, args ...string) *pflag.FlagSet {
 	fs.BoolVar(&v.quiet, "quiet", false, "")
 	fs.StringSliceVar(&v.images, "image", nil, "")
 	fs.StringToStringVar(&v.labels, "label", nil, "")
+	fs.Bool("version", false, "")
 	Register(fs)
 	require.NoError(t, fs.Parse(args))
 	return fs
@@ -83,10 +84,13 @@ func TestDefaultsStandWhereNothingIsSaid(t *testing.T) {
 
 func TestWhatMeansNothingIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"data_dir: /x\n":  "no such setting: data_dir (there are: data-dir, image, label, port, quiet, wait)",
-		"port: many\n":    "port (from ",
-		"config: other\n": "no such setting: config",
-		"data-dir: [\n":   "reading the settings in ",
+		"data_dir: /x\n":        "no such setting: data_dir (there are: data-dir, image, label, port, quiet, wait)",
+		"port: many\n":          "port (from ",
+		"config: other\n":       "no such setting: config",
+		"version: true\n":       "no such setting: version",
+		"label: {zone: east}\n": "write it in one line, as label: name=value,name=value",
+		"image: {a: b}\n":       "write it in one line, as image:",
+		"data-dir: [\n":         "settings: reading ",
 	} {
 		var v values
 		err := Apply(flags(t, &v, "--config", file(t, text)))
@@ -96,4 +100,18 @@ func TestWhatMeansNothingIsRefused(t *testing.T) {
 	require.ErrorContains(t, Apply(flags(t, &v, "--config", "/nowhere/huker.yaml")), "/nowhere/huker.yaml")
 	t.Setenv("HUKER_PORT", "x")
 	require.ErrorContains(t, Apply(flags(t, &v)), "port (from HUKER_PORT)")
+}
+
+// TestAllThatIsWrongIsSaid: names in the file, values in the file and in the environment; and what is good is taken.
+func TestAllThatIsWrongIsSaid(t *testing.T) {
+	t.Setenv("HUKER_WAIT", "soon")
+	t.Setenv("HUKER_VERSION", "9") // asks for nothing, and is no setting
+	var v values
+	err := Apply(flags(t, &v, "--config", file(t, "port: many\nports: 7\nsome: {thing: 1}\nquiet: true\n")))
+	for _, want := range []string{"no such setting: ports, some (", "port (from ", "wait (from HUKER_WAIT)"} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NotErrorIs(t, err, ErrFile)
+	require.True(t, v.quiet)
+	require.ErrorIs(t, Apply(flags(t, &v, "--config", "/nowhere")), ErrFile)
 }

@@ -92,6 +92,15 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
+			name: "3.5: and waits", from: failing(1), problem: "successor applies", steps: "wait", text: "b applies 10 transactions",
+			change: func(o *Observation) {
+				o.lose("a", "c")
+				o.Record.Intent.To = "b"
+				o.stop("b", "c")
+				o.status("b").Retrieved = trx(1, 110)
+			},
+		},
+		{
 			name: "the other lawful way", from: failing(1), problem: "old primary stands still", steps: "promote", next: "b, 1 of [b c]; failover of a, opening b with 0 of []",
 			change: func(o *Observation) {
 				o.lose("c")

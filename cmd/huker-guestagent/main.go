@@ -1,12 +1,10 @@
-// Command huker-guestagent is the guest agent: it runs beside mysqld in a database's container, started by the supervisor. It takes no
-// arguments: all it must know is in /huker/etc.
+// Command huker-guestagent is the guest agent: it runs beside mysqld in a database's container, started by the supervisor. All it must know is in
+// /huker/etc; see --help.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,7 +14,6 @@ import (
 
 	"github.com/huker/huker/guest/agent"
 	"github.com/huker/huker/guest/paths"
-	"github.com/huker/huker/internal/protocol"
 )
 
 // version is set by the linker.
@@ -28,34 +25,47 @@ const (
 	memoryLimit = 24 << 20
 )
 
-func main() {
-	show := flag.Bool("version", false, "print the version and end")
-	root := flag.String("root", "/", "directory that the guest's files are below, for tests")
-	flag.Parse()
-	if *show {
+func main() { os.Exit(start()) }
+
+func start() int {
+	o, err := parse(os.Args[1:], os.Getenv, os.Stdout)
+	switch {
+	case errors.Is(err, errHelp):
+		return 0
+	case err != nil:
+		complain(err)
+		return statusUsage
+	case o.version:
 		fmt.Println(version)
-		return
+		return 0
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if o.health || o.ready {
+		if tell(ctx, paths.Under(o.root), o.ready, os.Stdout) {
+			return 0
+		}
+		return statusFailed
 	}
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := run(ctx, paths.Under(*root), log); err != nil && !errors.Is(err, context.Canceled) {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.level}))
+	switch err := run(ctx, paths.Under(o.root), log); {
+	case err == nil, ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return 0
+	case errors.Is(err, errConfig):
+		complain(err)
+		return statusUsage
+	default:
 		log.Error("the guest agent ends", "err", err)
-		stop()
-		os.Exit(1) //nolint:gocritic // nothing else is deferred
+		return statusFailed
 	}
 }
 
 func run(ctx context.Context, p paths.Paths, log *slog.Logger) error {
-	b, err := os.ReadFile(p.Config())
+	guest, err := readGuest(p.Config())
 	if err != nil {
 		return err
-	}
-	var guest protocol.GuestConfig
-	if err := json.Unmarshal(b, &guest); err != nil {
-		return fmt.Errorf("%s: %w", p.Config(), err)
 	}
 	link, err := dial(ctx, p, guest, log)
 	if err != nil {

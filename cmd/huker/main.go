@@ -3,11 +3,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/huker/huker/internal/cli"
+	"github.com/huker/huker/internal/controlplane"
+	"github.com/huker/huker/internal/daemon"
 )
 
 var version = "dev" // set when it is built
@@ -22,6 +25,9 @@ func run() int {
 	cmd, err := cli.NewRoot(version).ExecuteContextC(ctx)
 	if err != nil {
 		cli.Complain(os.Stderr, cmd, err)
+	}
+	if errors.Is(err, controlplane.ErrConfig) {
+		return daemon.StatusUsage // as the programs of a fleet do
 	}
 	return cli.ExitCode(err)
 }

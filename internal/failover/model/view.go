@@ -30,6 +30,7 @@ type world struct {
 // terms are a record as the simulation looks at it.
 type terms struct {
 	epoch           int64
+	since           int64 // who does not know this epoch is not in the know
 	source, primary int
 	members         set
 	minAcks         int
@@ -160,7 +161,10 @@ func (w *world) record(r durability.Record) uint16 {
 
 func (w *world) read(r durability.Record) terms {
 	t := terms{
-		epoch: r.Epoch, source: w.index(r.Source()), primary: w.index(r.Primary), members: w.mask(r.Members), minAcks: r.MinAcks,
+		epoch: r.Epoch, since: r.Epoch, source: w.index(r.Source()), primary: w.index(r.Primary), members: w.mask(r.Members), minAcks: r.MinAcks,
+	}
+	if r.Intent != nil {
+		t.since = r.Intent.Since
 	}
 	if i := r.Intent; i != nil && i.Phase == durability.Opening {
 		t.opening, t.next = true, w.mask(i.Members)
@@ -226,6 +230,12 @@ func (w *world) snap(s *state, i int) snap {
 func (w *world) look(s *state, i int) uint16 {
 	n := w.snap(s, i)
 	n.sealing = 0
+	if w.terms[n.rec].epoch < w.terms[s.cur].since { // how old a record is that does not count makes no difference
+		n.rec = 0
+	}
+	if n.sealed != s.cur {
+		n.sealed = 0
+	}
 	if !n.writes {
 		n.sealed, n.served, n.acks, n.admit, n.semi = 0, false, 0, 0, false
 	}

@@ -76,16 +76,18 @@ func TestChange(t *testing.T) {
 		{"lower: never raises", Change{Kind: Lower, Acks: 2}, raising, Seen{}, Swap, "1 acknowledgements from now on"},
 		{"lower: done", Change{Kind: Lower, Acks: 1}, settled(), Seen{}, Done, ""},
 	} {
-		got := c.change.Next(c.r, c.seen)
-		if got.Kind != c.want || !strings.Contains(got.Reason, c.reason) {
-			t.Errorf("%s: %s, %q", c.name, got.Kind, got.Reason)
-		}
-		if got.Kind == Swap && (got.Next.Epoch != c.r.Epoch+1 || got.Next.Validate() != nil) {
-			t.Errorf("%s: %+v: %v", c.name, got.Next, got.Next.Validate())
-		}
-		if got.Kind == Tell && got.Target == "" {
-			t.Errorf("%s: nobody is told", c.name)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			got := c.change.Next(c.r, c.seen)
+			if got.Kind != c.want || !strings.Contains(got.Reason, c.reason) {
+				t.Errorf("%s, %q", got.Kind, got.Reason)
+			}
+			if got.Kind == Swap && (got.Next.Epoch != c.r.Epoch+1 || got.Next.Validate() != nil) {
+				t.Errorf("%+v: %v", got.Next, got.Next.Validate())
+			}
+			if got.Kind == Tell && got.Target == "" {
+				t.Errorf("nobody is told")
+			}
+		})
 	}
 }
 

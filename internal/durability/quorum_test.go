@@ -101,13 +101,15 @@ func TestMayPromote(t *testing.T) {
 		{"no failover was begun", settled(), []Stop{stopped("b", 7, has), stopped("c", 7, has)}, "no failover was begun"},
 		{"nothing is promised", cluster(2, 0).Begin(Failover, "", "", began, began), []Stop{b, c}, "may have acknowledged what nobody else has"},
 	} {
-		ok, why := MayPromote(x.r, x.stops)
-		if ok != (x.why == "") || !strings.Contains(why, x.why) {
-			t.Errorf("%s: %v, %q", x.name, ok, why)
-		}
-		if fit, err := Candidates(x.r, x.stops); !ok && (len(fit) > 0 || err != nil) {
-			t.Errorf("%s: %v, %v", x.name, fit, err)
-		}
+		t.Run(x.name, func(t *testing.T) {
+			ok, why := MayPromote(x.r, x.stops)
+			if ok != (x.why == "") || !strings.Contains(why, x.why) {
+				t.Errorf("%v, %q", ok, why)
+			}
+			if fit, err := Candidates(x.r, x.stops); !ok && (len(fit) > 0 || err != nil) {
+				t.Errorf("%v, %v", fit, err)
+			}
+		})
 	}
 }
 
@@ -131,10 +133,12 @@ func TestCandidates(t *testing.T) {
 		{"of three, only the maximum does", five, []Stop{stopped("b", 8, short), stopped("c", 8, short), stopped("d", 8, long)}, []string{"d"}},
 		{"too few", failing(), []Stop{stopped("c", 8, long)}, nil},
 	} {
-		fit, err := Candidates(c.r, c.stops)
-		if err != nil || !slices.Equal(fit, c.fit) {
-			t.Errorf("%s: %v, %v", c.name, fit, err)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			fit, err := Candidates(c.r, c.stops)
+			if err != nil || !slices.Equal(fit, c.fit) {
+				t.Errorf("%v, %v", fit, err)
+			}
+		})
 	}
 	fit, err := Candidates(failing(), []Stop{stopped("b", 8, gtids(t, one+":1-11")), stopped("c", 8, other)})
 	if !errors.Is(err, ErrDiverged) || fit != nil || !strings.Contains(err.Error(), one+":11") || !strings.Contains(err.Error(), one+":12") {
@@ -199,9 +203,11 @@ func TestMayHandOver(t *testing.T) {
 		{"the old primary's data is gone", switching(), Quiet{Server: "sx", Epoch: 8}, has, "not the server any more"},
 		{"which server it was is not known", nameless, q, has, "not the server any more"},
 	} {
-		ok, why := MayHandOver(c.r, c.q, c.executed)
-		if ok != (c.why == "") || !strings.Contains(why, c.why) {
-			t.Errorf("%s: %v, %q", c.name, ok, why)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			ok, why := MayHandOver(c.r, c.q, c.executed)
+			if ok != (c.why == "") || !strings.Contains(why, c.why) {
+				t.Errorf("%v, %q", ok, why)
+			}
+		})
 	}
 }

@@ -151,9 +151,11 @@ func TestTerms(t *testing.T) {
 		{"back", opening().Back(), "a", "a", []string{"b", "c"}, 1},
 		{"strict, with nobody: it waits for one", settled().Promise(0), "a", "a", []string{"b", "c"}, 1},
 	} {
-		if c.r.Source() != c.source || c.r.Primary != c.primary || !slices.Equal(c.r.Ackers(), c.ackers) || c.r.Acks() != c.acks || NeededAcks(c.r) != c.acks {
-			t.Errorf("%s: source %s, primary %s, ackers %v, acks %d", c.name, c.r.Source(), c.r.Primary, c.r.Ackers(), c.r.Acks())
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if c.r.Source() != c.source || c.r.Primary != c.primary || !slices.Equal(c.r.Ackers(), c.ackers) || c.r.Acks() != c.acks || NeededAcks(c.r) != c.acks {
+				t.Errorf("source %s, primary %s, ackers %v, acks %d", c.r.Source(), c.r.Primary, c.r.Ackers(), c.r.Acks())
+			}
+		})
 	}
 }
 
@@ -172,9 +174,11 @@ func TestIs(t *testing.T) {
 		{"the primary's volume was lost", "a", "sx@boot1", false},
 		{"not written down yet", "c", "sc", true},
 	} {
-		if got := r.Is(c.instance, c.server); got != c.want {
-			t.Errorf("%s: %v", c.name, got)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := r.Is(c.instance, c.server); got != c.want {
+				t.Errorf("%v", got)
+			}
+		})
 	}
 	if o := (Record{Primary: "b", Intent: &Intent{From: "a"}, Servers: r.Servers}); !o.Is("a", "sa@boot2") || !o.Is("b", "sb@boot2") {
 		t.Error("while the primary changes, both the old and the new one are meant by their server alone")

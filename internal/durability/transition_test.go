@@ -78,22 +78,24 @@ func TestTransitions(t *testing.T) {
 		}},
 		{"a record without servers", Record{Cluster: "m", Primary: "a"}, func(r Record) Record { return r.Named("a", "sa") }, func(r Record) bool { return r.Servers["a"] == "sa" }},
 	} {
-		before, err := json.Marshal(c.of)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := c.do(c.of)
-		after, err := json.Marshal(c.of)
-		switch {
-		case err != nil || string(after) != string(before):
-			t.Errorf("%s: the record it came from became %s, %v", c.name, after, err)
-		case got.Epoch != c.of.Epoch+1:
-			t.Errorf("%s: epoch %d follows %d", c.name, got.Epoch, c.of.Epoch)
-		case got.Validate() != nil:
-			t.Errorf("%s: %v", c.name, got.Validate())
-		case !c.want(got):
-			t.Errorf("%s: %+v, %+v", c.name, got, got.Intent)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			before, err := json.Marshal(c.of)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := c.do(c.of)
+			after, err := json.Marshal(c.of)
+			switch {
+			case err != nil || string(after) != string(before):
+				t.Errorf("the record it came from became %s, %v", after, err)
+			case got.Epoch != c.of.Epoch+1:
+				t.Errorf("epoch %d follows %d", got.Epoch, c.of.Epoch)
+			case got.Validate() != nil:
+				t.Errorf("%v", got.Validate())
+			case !c.want(got):
+				t.Errorf("%+v, %+v", got, got.Intent)
+			}
+		})
 	}
 }
 

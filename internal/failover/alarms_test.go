@@ -65,14 +65,16 @@ func TestSwitchoverRefused(t *testing.T) {
 		{"the primary is not open", "b", func(o *Observation) { o.status("a").Offline = true }, "a is not open"},
 		{"its applier is broken", "b", func(o *Observation) { o.status("b").Applier, o.status("a").Executed = "1062", trx(1, 101) }, "b does not apply: 1062"},
 	} {
-		o := well()
-		o.Want.Switchover = &Switchover{c.to, now.Add(time.Minute)}
-		c.change(&o)
-		d := Decide(o)
-		i := slices.IndexFunc(d.Alarms, func(a Alarm) bool { return a.Name == "switchover-refused" })
-		if next(d) != "" || (i >= 0) != (c.text != "") || i >= 0 && !strings.Contains(d.Alarms[i].Text, c.text) {
-			t.Errorf("%s: %q, %+v", c.name, next(d), d.Alarms)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			o := well()
+			o.Want.Switchover = &Switchover{c.to, now.Add(time.Minute)}
+			c.change(&o)
+			d := Decide(o)
+			i := slices.IndexFunc(d.Alarms, func(a Alarm) bool { return a.Name == "switchover-refused" })
+			if next(d) != "" || (i >= 0) != (c.text != "") || i >= 0 && !strings.Contains(d.Alarms[i].Text, c.text) {
+				t.Errorf("%q, %+v", next(d), d.Alarms)
+			}
+		})
 	}
 	// Who is being deleted is not made the primary; it is removed in place of it.
 	o := well()
@@ -122,16 +124,18 @@ func TestFences(t *testing.T) {
 		{"4.7: somebody who is open and not the primary", well(), func(o *Observation) { o.status("c").Writes = WritesOn }, "fence c"},
 		{"a switchover asks, it does not fence", handing(), func(o *Observation) { back(o, func(*Instance) {}) }, ""},
 	} {
-		c.change(&c.from)
-		var got []string
-		for _, s := range Decide(c.from).Steps {
-			if s.Kind == StepFence || s.Kind == StepUnfence {
-				got = append(got, string(s.Kind)+" "+strings.Join(s.Members, " "))
+		t.Run(c.name, func(t *testing.T) {
+			c.change(&c.from)
+			var got []string
+			for _, s := range Decide(c.from).Steps {
+				if s.Kind == StepFence || s.Kind == StepUnfence {
+					got = append(got, string(s.Kind)+" "+strings.Join(s.Members, " "))
+				}
 			}
-		}
-		if strings.Join(got, ", ") != c.want {
-			t.Errorf("%s: %v", c.name, got)
-		}
+			if strings.Join(got, ", ") != c.want {
+				t.Errorf("%v", got)
+			}
+		})
 	}
 }
 

@@ -102,11 +102,13 @@ func TestConduct(t *testing.T) {
 		{"3.3: a demoted primary that is a replica again", "a", record(1).Begin(durability.Switchover, "b", "", now, now).Promote("b", []string{"a"}, 1),
 			primary(func(s *Status) { s.Offline, s.Writes = true, WritesOff }), Act{Kind: ActAsynchronous}},
 	} {
-		got := Conduct(c.id, c.record, c.status)
-		if got.Kind != c.want.Kind || got.Source != c.want.Source || got.Acknowledge != c.want.Acknowledge || got.Acks != c.want.Acks ||
-			!slices.Equal(got.Admit, c.want.Admit) || !strings.Contains(got.Reason, c.want.Reason) {
-			t.Errorf("%s: %+v", c.name, got)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			got := Conduct(c.id, c.record, c.status)
+			if got.Kind != c.want.Kind || got.Source != c.want.Source || got.Acknowledge != c.want.Acknowledge || got.Acks != c.want.Acks ||
+				!slices.Equal(got.Admit, c.want.Admit) || !strings.Contains(got.Reason, c.want.Reason) {
+				t.Errorf("%+v", got)
+			}
+		})
 	}
 }
 
@@ -192,11 +194,13 @@ func TestOrderOfActs(t *testing.T) {
 		{"rule 4: alone", "a", durability.Record{Cluster: "m", Epoch: 7, Primary: "a", Policy: durability.Available}, crashed, []ActKind{ActWritable, ActSeal, ActOpen}},
 		{"a primary that stood still opens again", "a", record(1), from(leading(record(1)), func(s *Status) { s.Offline, s.Writes = true, WritesOff }), []ActKind{ActWritable, ActOpen}},
 	} {
-		if got, s := run(t, c.id, c.record, c.status); !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v", c.name, got)
-		} else if again := Conduct(c.id, c.record, s); again.Kind != ActNone {
-			t.Errorf("%s: and then %s", c.name, again.Kind)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got, s := run(t, c.id, c.record, c.status); !slices.Equal(got, c.want) {
+				t.Errorf("%v", got)
+			} else if again := Conduct(c.id, c.record, s); again.Kind != ActNone {
+				t.Errorf("and then %s", again.Kind)
+			}
+		})
 	}
 }
 
@@ -269,11 +273,13 @@ func TestInEffect(t *testing.T) {
 		{"it lets in somebody else", func(s *Status) { s.Serving.Admitted = []string{"b", "c", "d"} }, false},
 		{"it lets in somebody less", func(s *Status) { s.Serving.Admitted = []string{"b"} }, false},
 	} {
-		s := leading(record(1))
-		c.change(&s)
-		if got := InEffect("a", record(1), s); got != c.want {
-			t.Errorf("%s: %v", c.name, got)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			s := leading(record(1))
+			c.change(&s)
+			if got := InEffect("a", record(1), s); got != c.want {
+				t.Errorf("%v", got)
+			}
+		})
 	}
 	if InEffect("b", record(1), following(record(1), "b")) {
 		t.Error("a replica has no terms")

@@ -46,12 +46,14 @@ func TestAssign(t *testing.T) {
 		{"opening: the old primary has no part", "a", "sa", opening, Duty{Role: RoleOutsider, Why: "no member"}},
 		{"nobody leads", "d", "sd", nobody, Duty{Role: RoleOutsider, Why: "no primary"}},
 	} {
-		got := Assign(c.instance, c.server, c.record)
-		why := got.Why
-		got.Why = c.want.Why
-		if !reflect.DeepEqual(got, c.want) || (c.want.Why == "") != (why == "") || !strings.Contains(why, c.want.Why) {
-			t.Errorf("%s: %+v, %q", c.name, got, why)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			got := Assign(c.instance, c.server, c.record)
+			why := got.Why
+			got.Why = c.want.Why
+			if !reflect.DeepEqual(got, c.want) || (c.want.Why == "") != (why == "") || !strings.Contains(why, c.want.Why) {
+				t.Errorf("%+v, %q", got, why)
+			}
+		})
 	}
 }
 

@@ -126,8 +126,8 @@ func TestDecideOnAnything(t *testing.T) {
 		StepWait, StepSuspect, StepFreeze, StepName, StepBegin, StepChoose, StepPromote, StepExpect, StepEstablish, StepBack, StepMember, StepStop, StepQuiesce, StepLead,
 		StepFollow, StepDemote, StepRebuild, StepFence, StepUnfence,
 	} {
-		if count[k] < 5 {
-			t.Errorf("it came to %s %d times", k, count[k])
+		if count[k] == 0 {
+			t.Errorf("it never came to %s", k)
 		}
 	}
 }

@@ -289,6 +289,11 @@ func mutants() []mutant {
 			}},
 		},
 		{
+			name: "a replica whose machine lost power counts under policy fast", slow: true, rule: "9", breaks: Kept,
+			cfg:   with(triple, func(c *Config) { c.Policy, c.Power, c.Doubts = durability.Fast, true, 1 }),
+			rules: Rules{Nameless: true},
+		},
+		{
 			name: "a rebuild is done whenever its order arrives", rule: "3.7", breaks: Held,
 			cfg: with(triple, func(c *Config) {
 				c.Published, c.Ahead, c.Trx, c.Epochs, c.Crashes, c.Wipes, c.Spare = 1, true, 2, 3, 0, 1, true

@@ -100,7 +100,7 @@ func killedAt(t *testing.T, point fault.Point) {
 // clients are the networks that a database is opened to: on a fleet this test's own has to be among them; on one machine the host always may.
 func clients() []string {
 	if onSite != nil {
-		return []string{"192.0.2.0/24", onSite.fleet.Range}
+		return []string{"192.0.2.0/24", onSite.fleet.Controller.Address + "/32"}
 	}
 	return []string{"192.0.2.0/24"}
 }

@@ -37,33 +37,38 @@ func TestTransitions(t *testing.T) {
 		{"unpublish", settled().Leave("b"), func(r Record) Record { return r.Unpublish("b") }, func(r Record) bool {
 			return len(r.Leaving) == 0 && slices.Equal(r.Members, []string{"c"}) && r.Servers["b"] == ""
 		}},
-		{"require: waited for, not promised", settled(), func(r Record) Record { return r.Require(2) }, func(r Record) bool { return r.SetAcks == 2 && r.MinAcks == 1 }},
+		{"require: waited for, not promised", settled(), func(r Record) Record { return r.Require(2) },
+			func(r Record) bool { return r.SetAcks == 2 && r.MinAcks == 1 }},
 		{"promise", settled().Require(2), func(r Record) Record { return r.Promise(2) }, func(r Record) bool { return r.SetAcks == 2 && r.MinAcks == 2 }},
 		{"promise nothing, strict", settled(), func(r Record) Record { return r.Promise(0) }, func(r Record) bool { return r.SetAcks == 1 && r.MinAcks == 0 }},
 		{"begin a failover", settled(), func(r Record) Record { return r.Begin(Failover, "", "why", began, time.Time{}) }, func(r Record) bool {
 			i := r.Intent
 			return r.Primary == "a" && i.Phase == Stopping && i.Since == 8 && i.From == "a" && i.To == "" && i.Reason == "why" && i.Began.Equal(began)
 		}},
-		{"begin it anew: older confirmations do not count", failing(), func(r Record) Record { return r.Begin(Failover, "", "again", began, time.Time{}) }, func(r Record) bool {
-			return r.Intent.Since == 9 && r.Intent.From == "a"
-		}},
+		{"begin it anew: older confirmations do not count", failing(), func(r Record) Record { return r.Begin(Failover, "", "again", began, time.Time{}) },
+			func(r Record) bool {
+				return r.Intent.Since == 9 && r.Intent.From == "a"
+			}},
 		{"begin it anew while the successor opens: by the old primary's members", opening(), func(r Record) Record {
 			return r.Begin(Failover, "", "b is lost", began, time.Time{})
 		}, func(r Record) bool {
 			return r.Primary == "a" && r.Intent.From == "a" && r.Intent.Phase == Stopping && slices.Equal(r.Members, []string{"b", "c"}) && r.MinAcks == 1
 		}},
-		{"a failover in place of a switchover", switching(), func(r Record) Record { return r.Begin(Failover, "", "a is lost", began, time.Time{}) }, func(r Record) bool {
-			return r.Intent.Kind == Failover && r.Intent.Phase == Stopping && r.Intent.To == "" && r.Intent.Since == 9
-		}},
+		{"a failover in place of a switchover", switching(), func(r Record) Record { return r.Begin(Failover, "", "a is lost", began, time.Time{}) },
+			func(r Record) bool {
+				return r.Intent.Kind == Failover && r.Intent.Phase == Stopping && r.Intent.To == "" && r.Intent.Since == 9
+			}},
 		{"begin a switchover", settled(), func(r Record) Record { return r.Begin(Switchover, "b", "asked", began, began.Add(time.Minute)) }, func(r Record) bool {
 			return r.Primary == "a" && r.Intent.Phase == Quiescing && r.Intent.To == "b" && r.Intent.Deadline.Equal(began.Add(time.Minute))
 		}},
 		{"choose: confirmations go on counting", failing(), func(r Record) Record { return r.Choose("c") }, func(r Record) bool {
 			return r.Primary == "a" && r.Intent.To == "c" && r.Intent.Since == 8 && r.Intent.Phase == Stopping
 		}},
-		{"promote: the members stay the old primary's", failing().Admit("d", "sd"), func(r Record) Record { return r.Promote("c", []string{"d", "b"}, 1) }, func(r Record) bool {
-			return r.Primary == "c" && r.Source() == "a" && slices.Equal(r.Members, []string{"b", "c"}) && slices.Equal(r.Ackers(), []string{"b", "d"}) && len(r.Learners) == 0
-		}},
+		{"promote: the members stay the old primary's", failing().Admit("d", "sd"), func(r Record) Record { return r.Promote("c", []string{"d", "b"}, 1) },
+			func(r Record) bool {
+				return r.Primary == "c" && r.Source() == "a" && slices.Equal(r.Members, []string{"b", "c"}) && slices.Equal(r.Ackers(), []string{"b",
+					"d"}) && len(r.Learners) == 0
+			}},
 		{"promote with nobody, strict: it waits for one", failing(), func(r Record) Record { return r.Promote("c", nil, 0) }, func(r Record) bool {
 			return r.Intent.MinAcks == 0 && r.Acks() == 1
 		}},
@@ -71,12 +76,14 @@ func TestTransitions(t *testing.T) {
 			return len(r.Ackers()) == 0 && r.Acks() == 1 && r.Primary == "b" && r.MinAcks == 1
 		}},
 		{"establish: the new terms are the record's", opening(), Record.Establish, func(r Record) bool {
-			return r.Intent == nil && r.Primary == "b" && r.Source() == "b" && slices.Equal(r.Members, []string{"c"}) && r.MinAcks == 1 && len(r.Servers) == 2 && r.Servers["a"] == ""
+			return r.Intent == nil && r.Primary == "b" && r.Source() == "b" && slices.Equal(r.Members,
+				[]string{"c"}) && r.MinAcks == 1 && len(r.Servers) == 2 && r.Servers["a"] == ""
 		}},
 		{"back: the old terms still are", opening(), Record.Back, func(r Record) bool {
 			return r.Intent == nil && r.Primary == "a" && slices.Equal(r.Members, []string{"b", "c"}) && r.MinAcks == 1 && len(r.Servers) == 3
 		}},
-		{"a record without servers", Record{Cluster: "m", Primary: "a"}, func(r Record) Record { return r.Named("a", "sa") }, func(r Record) bool { return r.Servers["a"] == "sa" }},
+		{"a record without servers", Record{Cluster: "m", Primary: "a"}, func(r Record) Record { return r.Named("a", "sa") },
+			func(r Record) bool { return r.Servers["a"] == "sa" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before, err := json.Marshal(c.of)

@@ -33,7 +33,8 @@ func TestAlarms(t *testing.T) {
 		}, []string{"no-automatic-failover", "replicas-missing"}, "if a fails, it has to come back"},
 		{"4.5: writes wait", well(), func(o *Observation) { o.deafen("b", "c") }, []string{"writes-wait", "replicas-missing"}, "0 replicas acknowledge, 1 have to"},
 		{"a replica is missing", well(), func(o *Observation) { o.deafen("c") }, []string{"replicas-missing"}, "1 of 2 replicas"},
-		{"3.10: semi-sync is off", well(), func(o *Observation) { o.status("a").Serving.SemiSync = false }, []string{"asynchronous-primary"}, "waits for 0 acknowledgements, 1 are promised"},
+		{"3.10: semi-sync is off", well(), func(o *Observation) { o.status("a").Serving.SemiSync = false }, []string{"asynchronous-primary"},
+			"waits for 0 acknowledgements, 1 are promised"},
 		{"4.7: a second primary", well(), func(o *Observation) { o.status("c").Writes = WritesOn }, []string{"second-primary"}, "c is open, and a is the primary"},
 		{"an applier does not work", well(), func(o *Observation) { o.status("c").Applier = "1062" }, []string{"applier-broken"}, "c does not apply: 1062"},
 	} {

@@ -37,15 +37,18 @@ func TestConduct(t *testing.T) {
 		{"rule 8: then it may write, shut", "a", settled, from(fresh, func(s *Status) { s.Serving.SemiSync, s.Serving.Acks = true, 1 }), Act{Kind: ActWritable}},
 		{"rule 3: then it lets in those who may replicate, and nobody else", "a", settled, booted, Act{Kind: ActAdmit, Admit: []string{"b", "c"}}},
 		{"rule 8: then members have to hold what crash recovery brought back", "a", settled, admitted, Act{Kind: ActSeal, Acks: 1}},
-		{"rule 8: only then it opens", "a", settled, from(admitted, func(s *Status) { s.Serving.Seal, s.Serving.Proven = Seal{7, 1, []string{"b", "c"}}, true }), Act{Kind: ActOpen}},
+		{"rule 8: only then it opens", "a", settled, from(admitted, func(s *Status) { s.Serving.Seal, s.Serving.Proven = Seal{7, 1, []string{"b", "c"}}, true }),
+			Act{Kind: ActOpen}},
 		{"what was proven under an older epoch is enough to be open, and is sealed anew", "a", settled,
 			from(admitted, func(s *Status) { s.Serving.Proven = true }), Act{Kind: ActOpen}},
 		{"open, and to be sealed anew", "a", settled, primary(func(s *Status) { s.Serving.Seal = Seal{} }), Act{Kind: ActSeal, Acks: 1}},
 		{"a primary that still receives", "a", settled, primary(func(s *Status) { s.Receiver.State = ReceiverConnecting }), Act{Kind: ActStop}},
-		{"3.5: everything received is applied first", "a", settled, primary(func(s *Status) { s.Retrieved = trx(1, 110) }), Act{Kind: ActDrain, Reason: "applied before the first write"}},
+		{"3.5: everything received is applied first", "a", settled, primary(func(s *Status) { s.Retrieved = trx(1, 110) }),
+			Act{Kind: ActDrain, Reason: "applied before the first write"}},
 		{"open, though it cannot be written to", "a", settled, primary(func(s *Status) { s.Writes = WritesOff }), Act{Kind: ActShut}},
 		{"3.10: somebody has turned semi-sync off", "a", settled, primary(func(s *Status) { s.Serving.SemiSync = false }), Act{Kind: ActAcks, Acks: 1}},
-		{"more are waited for as soon as the record says so", "a", settled.Require(2), primary(func(s *Status) { s.Serving.Seal.Epoch = 0 }), Act{Kind: ActAcks, Acks: 2}},
+		{"more are waited for as soon as the record says so", "a", settled.Require(2), primary(func(s *Status) { s.Serving.Seal.Epoch = 0 }),
+			Act{Kind: ActAcks, Acks: 2}},
 		{"more are waited for: what was sealed is not sealed any more, before that", "a", settled.Require(2), primary(func(*Status) {}), Act{Kind: ActDropSeal}},
 		{"fewer: what was sealed stays sealed, before that", "a", settled.Promise(0), primary(func(*Status) {}), Act{Kind: ActKeepSeal}},
 		{"fewer are waited for after others are shut out", "a", settled, primary(func(s *Status) {
@@ -61,12 +64,14 @@ func TestConduct(t *testing.T) {
 		{"replica: connecting is at work too", "b", settled, replica(func(s *Status) { s.Receiver.State = ReceiverConnecting }), Act{Kind: ActNone}},
 		{"replica: of somebody else", "b", settled, replica(func(s *Status) { s.Receiver.Source = "c" }), Act{Kind: ActStop}},
 		{"replica: rule 2: to acknowledge, it has to start anew", "b", settled, replica(func(s *Status) { s.Receiver.Acknowledges = false }), Act{Kind: ActStop}},
-		{"learner: it must not acknowledge", "d", settled.Admit("d", "sd"), from(following(settled, "d"), func(s *Status) { s.Receiver.Acknowledges = true }), Act{Kind: ActStop}},
+		{"learner: it must not acknowledge", "d", settled.Admit("d", "sd"), from(following(settled, "d"), func(s *Status) { s.Receiver.Acknowledges = true }),
+			Act{Kind: ActStop}},
 		{"learner: it is shut to readers", "d", settled.Admit("d", "sd"), from(following(settled, "d"), func(s *Status) { s.Offline = true }), Act{Kind: ActNone}},
 		{"3.2: relay logs are applied before they go", "b", settled, replica(func(s *Status) {
 			s.Receiver.State, s.Receiver.Source, s.Retrieved = ReceiverStopped, "c", trx(90, 110)
 		}), Act{Kind: ActDrain, Reason: "applied before relay logs go"}},
-		{"replica: then it is pointed", "b", settled, replica(func(s *Status) { s.Receiver.State, s.Receiver.Source = ReceiverStopped, "c" }), Act{Kind: ActPoint, Source: "a"}},
+		{"replica: then it is pointed", "b", settled, replica(func(s *Status) { s.Receiver.State, s.Receiver.Source = ReceiverStopped, "c" }),
+			Act{Kind: ActPoint, Source: "a"}},
 		{"3.2: who is pointed right is not pointed again", "b", settled, replica(func(s *Status) {
 			s.Receiver.State, s.Retrieved = ReceiverStopped, trx(90, 110)
 		}), Act{Kind: ActStart, Acknowledge: true}},
@@ -85,7 +90,8 @@ func TestConduct(t *testing.T) {
 		}},
 		{"quiesced: then read-only", "a", handing, primary(func(s *Status) { s.Offline = true }), Act{Kind: ActReadOnly}},
 		{"quiesced: read-only under way", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesStopping }), Act{Kind: ActReadOnly}},
-		{"quiesced: semi-sync stays on, as it may have to open again", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesOff }), Act{Kind: ActNone}},
+		{"quiesced: semi-sync stays on, as it may have to open again", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesOff }),
+			Act{Kind: ActNone}},
 		{"quiesced: in a failover too", "a", failing, leading(settled), Act{Kind: ActShut}},
 		{"quiesced: one that receives", "a", failing, primary(func(s *Status) { s.Receiver.State = ReceiverRunning }), Act{Kind: ActStop}},
 
@@ -175,7 +181,8 @@ func TestOrderOfActs(t *testing.T) {
 	waits.Serving.Waiting, waits.Owned = 1, trx(101, 101)
 	undrained := following(record(1), "b")
 	undrained.Retrieved = trx(90, 110)
-	crashed := Status{Epoch: 7, Server: "sa", Mysqld: MysqldUp, MysqldFor: time.Second, Offline: true, Writes: WritesOff, Executed: trx(1, 100), Receiver: Receiver{State: ReceiverStopped}}
+	crashed := Status{Epoch: 7, Server: "sa", Mysqld: MysqldUp, MysqldFor: time.Second, Offline: true, Writes: WritesOff, Executed: trx(1, 100),
+		Receiver: Receiver{State: ReceiverStopped}}
 	for _, c := range []struct {
 		name   string
 		id     string
@@ -189,10 +196,13 @@ func TestOrderOfActs(t *testing.T) {
 			[]ActKind{ActShut, ActReadOnly, ActAsynchronous, ActPoint, ActStart, ActOpen}},
 		{"3.5: replica to new primary", "b", opening, undrained, []ActKind{ActStop, ActDrain, ActShut, ActAcks, ActWritable, ActAdmit, ActSeal}},
 		{"new primary to primary", "b", established, from(leading(opening), func(s *Status) { s.Offline = true }), []ActKind{ActKeepSeal, ActOpen}},
-		{"3.2: replica to replica of another one", "c", established, from(undrained, func(s *Status) { s.Server = "sc" }), []ActKind{ActStop, ActDrain, ActPoint, ActStart}},
+		{"3.2: replica to replica of another one", "c", established, from(undrained, func(s *Status) { s.Server = "sc" }),
+			[]ActKind{ActStop, ActDrain, ActPoint, ActStart}},
 		{"rule 8: a primary that restarts in place", "a", record(1), crashed, []ActKind{ActAcks, ActWritable, ActAdmit, ActSeal, ActOpen}},
-		{"rule 4: alone", "a", durability.Record{Cluster: "m", Epoch: 7, Primary: "a", Policy: durability.Available}, crashed, []ActKind{ActWritable, ActSeal, ActOpen}},
-		{"a primary that stood still opens again", "a", record(1), from(leading(record(1)), func(s *Status) { s.Offline, s.Writes = true, WritesOff }), []ActKind{ActWritable, ActOpen}},
+		{"rule 4: alone", "a", durability.Record{Cluster: "m", Epoch: 7, Primary: "a", Policy: durability.Available}, crashed,
+			[]ActKind{ActWritable, ActSeal, ActOpen}},
+		{"a primary that stood still opens again", "a", record(1), from(leading(record(1)), func(s *Status) { s.Offline, s.Writes = true, WritesOff }),
+			[]ActKind{ActWritable, ActOpen}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, s := run(t, c.id, c.record, c.status); !slices.Equal(got, c.want) {
@@ -210,13 +220,14 @@ func from(s Status, change func(*Status)) Status { change(&s); return s }
 // primary, never drops relay logs that are not applied, and never opens what is not sealed.
 func TestConductFromAnywhere(t *testing.T) {
 	yes := []bool{false, true}
+	receivers := []Receiver{{State: ReceiverStopped}, {State: ReceiverConnecting, Source: "a", Acknowledges: true}, {State: ReceiverRunning, Source: "c"}}
 	for name, r := range map[string]durability.Record{
 		"settled": record(1), "leaving": record(1).Leave("b"), "learning": record(1).Admit("d", "sd"), "stopping": failing(1).Record, "quiescing": handing().Record,
 		"opening": opening().Record, "raising": record(1).Require(2),
 	} {
 		for _, id := range []string{"a", "b", "d"} {
 			for _, writes := range []WriteState{WritesOff, WritesStopping, WritesOn} {
-				for _, receiver := range []Receiver{{State: ReceiverStopped}, {State: ReceiverConnecting, Source: "a", Acknowledges: true}, {State: ReceiverRunning, Source: "c"}} {
+				for _, receiver := range receivers {
 					for bits := range 32 {
 						is := func(k int) bool { return yes[bits>>k&1] }
 						s := Status{Epoch: r.Epoch, Server: "s" + id, Mysqld: MysqldUp, Writes: writes, Receiver: receiver, Offline: is(0), Executed: trx(1, 100)}

@@ -19,7 +19,8 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
-			name: "a moment for the others to stop, who would acknowledge", from: failing(2), problem: "successor ready, acknowledgers about to stop", steps: "wait, stop c",
+			name: "a moment for the others to stop, who would acknowledge", from: failing(2), problem: "successor ready, acknowledgers about to stop",
+			steps: "wait, stop c",
 			change: func(o *Observation) {
 				o.Record.Intent.Began = now.Add(-100 * time.Millisecond)
 				o.lose("a")
@@ -27,7 +28,8 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
-			name: "but no more than a moment", from: failing(2), problem: "successor ready", steps: "promote, stop c", next: "b, 2 of [b c]; failover of a, opening b with 0 of []",
+			name: "but no more than a moment", from: failing(2), problem: "successor ready", steps: "promote, stop c",
+			next:   "b, 2 of [b c]; failover of a, opening b with 0 of []",
 			change: func(o *Observation) { o.lose("a"); o.stop("b") },
 		},
 		{
@@ -40,7 +42,8 @@ func changeScenarios() []scenario {
 			change: func(o *Observation) { o.lose("a"); o.stop("b", "c"); o.status("c").Executed = trx(1, 101) },
 		},
 		{
-			name: "priority decides between equals", from: failing(1), problem: "successor ready", steps: "promote", next: "c, 1 of [b c]; failover of a, opening c with 1 of [b]",
+			name: "priority decides between equals", from: failing(1), problem: "successor ready", steps: "promote",
+			next:   "c, 1 of [b c]; failover of a, opening c with 1 of [b]",
 			change: func(o *Observation) { o.lose("a"); o.stop("b", "c"); o.instance("c").Priority = 1 },
 		},
 		{
@@ -62,7 +65,8 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
-			name: "who was chosen stays chosen", from: failing(1), problem: "successor ready", steps: "promote", next: "c, 1 of [b c]; failover of a, opening c with 1 of [b]",
+			name: "who was chosen stays chosen", from: failing(1), problem: "successor ready", steps: "promote",
+			next:   "c, 1 of [b c]; failover of a, opening c with 1 of [b]",
 			change: func(o *Observation) { o.lose("a"); o.Record.Intent.To = "c"; o.stop("b", "c") },
 		},
 		{
@@ -75,7 +79,8 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
-			name: "3.5: not before everything received is applied", from: failing(1), problem: "successor applies", steps: "choose", next: "a, 1 of [b c]; failover of a, stopping b",
+			name: "3.5: not before everything received is applied", from: failing(1), problem: "successor applies", steps: "choose",
+			next: "a, 1 of [b c]; failover of a, stopping b",
 			change: func(o *Observation) {
 				o.lose("a")
 				o.stop("b", "c")
@@ -101,7 +106,8 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
-			name: "the other lawful way", from: failing(1), problem: "old primary stands still", steps: "promote", next: "b, 1 of [b c]; failover of a, opening b with 0 of []",
+			name: "the other lawful way", from: failing(1), problem: "old primary stands still", steps: "promote",
+			next: "b, 1 of [b c]; failover of a, opening b with 0 of []",
 			change: func(o *Observation) {
 				o.lose("c")
 				o.stop("b")
@@ -109,15 +115,17 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
-			name: "a primary that comes back goes on, when nobody can take its place", from: failing(1), problem: "old primary is back", steps: "back, quiesce a, stop b",
-			next: "a, 1 of [b c]",
+			name: "a primary that comes back goes on, when nobody can take its place", from: failing(1), problem: "old primary is back",
+			steps: "back, quiesce a, stop b",
+			next:  "a, 1 of [b c]",
 			change: func(o *Observation) {
 				o.lose("c")
 				o.Record.Intent.Began = now.Add(-time.Minute)
 			},
 		},
 		{
-			name: "rule 1: too few, and it is said who is missing", from: failing(1), problem: "too few stopped", steps: "wait, stop b", text: "it waits for b or c, or for a to come back",
+			name: "rule 1: too few, and it is said who is missing", from: failing(1), problem: "too few stopped", steps: "wait, stop b",
+			text:   "it waits for b or c, or for a to come back",
 			change: func(o *Observation) { o.lose("a", "c") },
 		},
 		{
@@ -129,7 +137,8 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
-			name: "nobody of those who could answers any more", from: failing(1), problem: "too few stopped", steps: "wait", text: "b, c would be the successor, and nobody of them answers",
+			name: "nobody of those who could answers any more", from: failing(1), problem: "too few stopped", steps: "wait",
+			text:   "b, c would be the successor, and nobody of them answers",
 			change: func(o *Observation) { o.stop("b", "c"); o.lose("a", "b", "c") },
 		},
 
@@ -138,11 +147,13 @@ func changeScenarios() []scenario {
 			next: "a, 1 of [b c]; failover of a, stopping", change: func(o *Observation) { o.lose("a"); o.deafen("b", "c") },
 		},
 		{
-			name: "rule 1, the other lawful way", from: handing(), problem: "handed over", steps: "promote", next: "b, 1 of [b c]; switchover of a, opening b with 1 of [a c]",
+			name: "rule 1, the other lawful way", from: handing(), problem: "handed over", steps: "promote",
+			next:   "b, 1 of [b c]; switchover of a, opening b with 1 of [a c]",
 			change: func(o *Observation) { o.stand("a"); o.status("b").Epoch, o.status("c").Epoch = 8, 8 },
 		},
 		{
-			name: "4.13: the deadline of a switchover", from: handing(), problem: "switchover takes too long", steps: "back, quiesce a, follow b c", next: "a, 1 of [b c]",
+			name: "4.13: the deadline of a switchover", from: handing(), problem: "switchover takes too long", steps: "back, quiesce a, follow b c",
+			next:   "a, 1 of [b c]",
 			change: func(o *Observation) { o.Record.Intent.Deadline = now.Add(-time.Second) },
 		},
 		{
@@ -150,11 +161,13 @@ func changeScenarios() []scenario {
 			change: func(o *Observation) { o.lose("b") },
 		},
 		{
-			name: "4.13: the successor's mysqld does not run", from: handing(), problem: "switchover takes too long", steps: "back, quiesce a, follow b c", next: "a, 1 of [b c]",
+			name: "4.13: the successor's mysqld does not run", from: handing(), problem: "switchover takes too long", steps: "back, quiesce a, follow b c",
+			next:   "a, 1 of [b c]",
 			change: func(o *Observation) { o.status("b").Mysqld = MysqldDown },
 		},
 		{
-			name: "the old primary does not know of it", from: handing(), problem: "handing over", steps: "wait, quiesce a, follow b c", text: "a does not know of it yet",
+			name: "the old primary does not know of it", from: handing(), problem: "handing over", steps: "wait, quiesce a, follow b c",
+			text:   "a does not know of it yet",
 			change: func(*Observation) {},
 		},
 		{
@@ -190,7 +203,8 @@ func changeScenarios() []scenario {
 		},
 
 		{
-			name: "the new primary falls out, and the old one is there", from: opening(), problem: "successor lost, old primary there", steps: "back, demote a", next: "a, 1 of [b c]",
+			name: "the new primary falls out, and the old one is there", from: opening(), problem: "successor lost, old primary there", steps: "back, demote a",
+			next: "a, 1 of [b c]",
 			change: func(o *Observation) {
 				o.lose("b")
 				o.deafen("c")
@@ -203,7 +217,8 @@ func changeScenarios() []scenario {
 			next: "a, 1 of [b c]; failover of a, stopping", change: func(o *Observation) { o.lose("b"); o.deafen("c") },
 		},
 		{
-			name: "rule 8: it opens when its members hold what it has", from: opening(), problem: "successor holds on its own terms", steps: "establish", next: "b, 1 of [c]",
+			name: "rule 8: it opens when its members hold what it has", from: opening(), problem: "successor holds on its own terms", steps: "establish",
+			next:   "b, 1 of [c]",
 			change: func(o *Observation) { o.status("b").Serving.Seal.Epoch = 9 },
 		},
 		{
@@ -211,11 +226,13 @@ func changeScenarios() []scenario {
 			change: func(o *Observation) { o.status("b").Serving.Seal.Epoch = 8 },
 		},
 		{
-			name: "rule 4: nothing is promised with nobody", from: opening(), problem: "successor holds on its own terms", steps: "establish", next: "b, 0 of [], waits for 1",
+			name: "rule 4: nothing is promised with nobody", from: opening(), problem: "successor holds on its own terms", steps: "establish",
+			next:   "b, 0 of [], waits for 1",
 			change: func(o *Observation) { i := o.Record.Intent; i.Members, i.MinAcks = nil, 0 },
 		},
 		{
-			name: "4.13: a switchover that does not come to its end", from: opening(), problem: "switchover takes too long to open", steps: "back", next: "a, 1 of [b c]",
+			name: "4.13: a switchover that does not come to its end", from: opening(), problem: "switchover takes too long to open", steps: "back",
+			next: "a, 1 of [b c]",
 			change: func(o *Observation) {
 				o.Record.Intent.Kind, o.Record.Intent.Deadline = durability.Switchover, now.Add(-time.Second)
 				a := o.instance("a")

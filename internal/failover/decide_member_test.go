@@ -53,8 +53,9 @@ func memberScenarios() []scenario {
 			},
 		},
 		{
-			name: "4.5: it does not come to open, as replicas that answer do not acknowledge", from: wellWith(record(2)), problem: "too few acknowledge", steps: "member",
-			next: "a, 1 of [b c]",
+			name: "4.5: it does not come to open, as replicas that answer do not acknowledge", from: wellWith(record(2)), problem: "too few acknowledge",
+			steps: "member",
+			next:  "a, 1 of [b c]",
 			change: func(o *Observation) {
 				o.deafen("c")
 				a := o.status("a")
@@ -103,10 +104,12 @@ func memberScenarios() []scenario {
 		},
 
 		{
-			name: "rule 3: no member any more, once it is shut out and sealed", from: well(), problem: "member leaves", steps: "member", next: "a, 1 of [b]", change: leaving,
+			name: "rule 3: no member any more, once it is shut out and sealed", from: well(), problem: "member leaves", steps: "member", next: "a, 1 of [b]",
+			change: leaving,
 		},
 		{
-			name: "rule 3: not before the primary says so", from: well(), problem: "member leaves", steps: "lead a, follow b", text: "the primary a does not go by epoch 8 yet",
+			name: "rule 3: not before the primary says so", from: well(), problem: "member leaves", steps: "lead a, follow b",
+			text: "the primary a does not go by epoch 8 yet",
 			change: func(o *Observation) {
 				leaving(o)
 				o.instance("a").Status = leading(record(1))
@@ -126,7 +129,8 @@ func memberScenarios() []scenario {
 		}),
 		unfit("4.9: error 1236", "it cannot replicate: 1236", func(o *Observation) { o.status("c").Receiver.Broken = "1236" }),
 		{
-			name: "4.3: a healthy replica, of which was read after the primary, is no errant one", from: well(), problem: "primary to be asked again", steps: "suspect a",
+			name: "4.3: a healthy replica, of which was read after the primary, is no errant one", from: well(), problem: "primary to be asked again",
+			steps: "suspect a",
 			change: func(o *Observation) {
 				o.status("c").Executed = trx(1, 103)
 				o.instance("c").Seen = now
@@ -163,7 +167,8 @@ func memberScenarios() []scenario {
 			name: "it fits, and is let in", from: joining(), problem: "outsider fits", steps: "member", next: "a, 1 of [b], learning [c]", change: func(*Observation) {},
 		},
 		{
-			name: "3.12: what a killed session committed", from: joining(), problem: "outsider does not fit", steps: "rebuild c", text: "it has 1 transactions that the primary does not have",
+			name: "3.12: what a killed session committed", from: joining(), problem: "outsider does not fit", steps: "rebuild c",
+			text:   "it has 1 transactions that the primary does not have",
 			change: func(o *Observation) { o.status("c").Executed = trx(1, 100).Union(errant(1, 1)) },
 		},
 		{
@@ -174,14 +179,16 @@ func memberScenarios() []scenario {
 			},
 		},
 		{
-			name: "nobody is rebuilt whose primary could open without it", from: joining(), problem: "primary does not open", steps: "wait", text: "nobody do not replicate",
+			name: "nobody is rebuilt whose primary could open without it", from: joining(), problem: "primary does not open", steps: "wait",
+			text: "nobody do not replicate",
 			change: func(o *Observation) {
 				o.status("c").Executed = errant(1, 1)
 				o.status("a").Offline = true
 			},
 		},
 		{
-			name: "4.15: it says for whom it waits", from: well(), problem: "primary does not open", steps: "wait", text: "a waits for 1 members to hold what it has; b, c do not replicate from it now",
+			name: "4.15: it says for whom it waits", from: well(), problem: "primary does not open", steps: "wait",
+			text:   "a waits for 1 members to hold what it has; b, c do not replicate from it now",
 			change: func(o *Observation) { o.status("a").Offline = true; o.deafen("b", "c") },
 		},
 		{

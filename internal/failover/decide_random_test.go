@@ -51,9 +51,11 @@ func anyStatus(r *rand.Rand, rec durability.Record, id string) Status {
 		return pick(r, trx(1, 100), trx(1, 101), trx(1, 90), trx(1, 100).Union(errant(1, 1)), gtid.Set{})
 	}
 	s := Status{
-		Epoch: rec.Epoch - pick(r, int64(0), 0, 0, 1, 3), Server: pick(r, "s"+id, "s"+id, "s"+id, "sx"), Mysqld: pick(r, MysqldUp, MysqldUp, MysqldUp, MysqldStarting, MysqldDown),
-		MysqldFor: pick(r, time.Second, time.Minute), Offline: r.IntN(2) == 0, Writes: pick(r, WritesOff, WritesOff, WritesStopping, WritesOn), Rebuilding: r.IntN(20) == 0,
-		Executed: has(), Retrieved: has(), Purged: pick(r, gtid.Set{}, gtid.Set{}, trx(1, 50)), Owned: pick(r, gtid.Set{}, gtid.Set{}, trx(102, 102)),
+		Epoch: rec.Epoch - pick(r, int64(0), 0, 0, 1, 3), Server: pick(r, "s"+id, "s"+id, "s"+id, "sx"), Mysqld: pick(r, MysqldUp, MysqldUp, MysqldUp,
+			MysqldStarting, MysqldDown),
+		MysqldFor: pick(r, time.Second, time.Minute), Offline: r.IntN(2) == 0, Writes: pick(r, WritesOff, WritesOff, WritesStopping, WritesOn),
+		Rebuilding: r.IntN(20) == 0,
+		Executed:   has(), Retrieved: has(), Purged: pick(r, gtid.Set{}, gtid.Set{}, trx(1, 50)), Owned: pick(r, gtid.Set{}, gtid.Set{}, trx(102, 102)),
 		Applier: pick(r, "", "", "1062"),
 		Receiver: Receiver{
 			State: pick(r, ReceiverStopped, ReceiverStopped, ReceiverConnecting, ReceiverRunning), Source: pick(r, "a", "b", "c", ""), Acknowledges: r.IntN(2) == 0,
@@ -69,7 +71,8 @@ func anyStatus(r *rand.Rand, rec durability.Record, id string) Status {
 
 func anyObservation(r *rand.Rand) Observation {
 	rec := anyRecord(r)
-	o := Observation{Record: rec, Now: now, Since: now.Add(-pick(r, time.Second, time.Hour)), Timing: DefaultTiming(), Want: Want{Replicas: r.IntN(4), Acks: r.IntN(3)}}
+	o := Observation{Record: rec, Now: now, Since: now.Add(-pick(r, time.Second, time.Hour)), Timing: DefaultTiming(), Want: Want{Replicas: r.IntN(4),
+		Acks: r.IntN(3)}}
 	if r.IntN(4) == 0 {
 		o.Want.Switchover = &Switchover{pick(r, "a", "b", "c", "x"), now.Add(pick(r, -time.Second, time.Minute))}
 	}
@@ -123,7 +126,8 @@ func TestDecideOnAnything(t *testing.T) {
 		}
 	}
 	for _, k := range []StepKind{
-		StepWait, StepSuspect, StepFreeze, StepName, StepBegin, StepChoose, StepPromote, StepExpect, StepEstablish, StepBack, StepMember, StepStop, StepQuiesce, StepLead,
+		StepWait, StepSuspect, StepFreeze, StepName, StepBegin, StepChoose, StepPromote, StepExpect, StepEstablish, StepBack, StepMember, StepStop, StepQuiesce,
+		StepLead,
 		StepFollow, StepDemote, StepRebuild, StepFence, StepUnfence,
 	} {
 		if count[k] == 0 {
@@ -140,7 +144,8 @@ func proof(t *testing.T, o *Observation, to string) {
 	for _, id := range r.Members {
 		m := o.instance(id)
 		s := m.Status
-		if !m.Seen.IsZero() && s.Mysqld == MysqldUp && !s.Rebuilding && s.Receiver.State == ReceiverStopped && s.Epoch >= r.Intent.Since && r.Servers[id] == s.Server {
+		said := !m.Seen.IsZero() && s.Mysqld == MysqldUp && !s.Rebuilding && s.Epoch >= r.Intent.Since && r.Servers[id] == s.Server
+		if said && s.Receiver.State == ReceiverStopped {
 			stopped++
 			if has.Contains(s.Has()) {
 				contained++
@@ -152,7 +157,8 @@ func proof(t *testing.T, o *Observation, to string) {
 	}
 	old := o.instance(r.Intent.From)
 	s := old.Status
-	if old.Seen.IsZero() || s.Mysqld != MysqldUp || s.Rebuilding || s.Epoch < r.Intent.Since || !r.Is(old.ID, s.Server) || s.Writes != WritesOff || s.Serving.Waiting > 0 ||
+	if old.Seen.IsZero() || s.Mysqld != MysqldUp || s.Rebuilding || s.Epoch < r.Intent.Since || !r.Is(old.ID,
+		s.Server) || s.Writes != WritesOff || s.Serving.Waiting > 0 ||
 		!s.Owned.Empty() || !has.Contains(s.Executed) || !slices.Contains(r.Members, to) {
 		t.Fatalf("%s is promoted without proof: %d stopped, %d of them contained, old primary %+v; %s", to, stopped, contained, s, brief(r))
 	}

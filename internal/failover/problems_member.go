@@ -76,8 +76,8 @@ func memberProblems() []Problem {
 		},
 		{
 			Name: "member unfit", Class: ClassRepair,
-			Shows: "it is not wanted any more; its data is gone; it has what the primary does not have, or lacks what the primary has purged. What it has is read first, " +
-				"what the primary has after it",
+			Shows: "it is not wanted any more; its data is gone; it has what the primary does not have, or lacks what the primary has purged. " +
+				"What it has is read first, what the primary has after it",
 			Done:  "have the primary shut it out. Where it was the last one, nothing is promised from then on",
 			Why:   "section 3, 9; bitpoke #425; moco #419, #797",
 			match: wrongMatch, steps: wrongSteps,

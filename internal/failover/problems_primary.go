@@ -233,7 +233,8 @@ func (v *view) alarms() []Alarm {
 	alarm(v.o.Want.Replicas > 0 && v.r.MinAcks == 0, "no-automatic-failover", "no acknowledgements are promised: if %s fails, it has to come back", v.r.Primary)
 	alarm(well && v.r.Intent == nil && acking < v.r.SetAcks, "writes-wait", "%d replicas acknowledge, %d have to", acking, v.r.SetAcks)
 	alarm(well && v.r.Intent == nil && acking < v.o.Want.Replicas, "replicas-missing", "%d of %d replicas acknowledge", acking, v.o.Want.Replicas)
-	alarm(well && s.Open() && s.acks() < v.r.MinAcks, "asynchronous-primary", "%s waits for %d acknowledgements, %d are promised", v.r.Primary, s.acks(), v.r.MinAcks)
+	alarm(well && s.Open() && s.acks() < v.r.MinAcks, "asynchronous-primary", "%s waits for %d acknowledgements, %d are promised", v.r.Primary, s.acks(),
+		v.r.MinAcks)
 	for i := range v.o.Instances {
 		m := &v.o.Instances[i]
 		alarm(v.o.fresh(m) && m.Status.Open() && m.ID != v.r.Source(), "second-primary", "%s is open, and %s is the primary", m.ID, v.r.Primary)

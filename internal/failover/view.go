@@ -235,11 +235,13 @@ func (v *view) court(to *Instance) []string {
 	for _, id := range v.those(v.r.Ackers(), v.o.well) {
 		m := v.o.instance(id)
 		known := m.Status.Epoch >= v.r.Intent.Since
-		if id != to.ID && known && to.Status.Executed.Contains(m.Status.Has()) && (m.Status.Receiver.State == ReceiverStopped || v.r.Intent.Phase == durability.Quiescing) {
+		stands := m.Status.Receiver.State == ReceiverStopped || v.r.Intent.Phase == durability.Quiescing
+		if id != to.ID && known && stands && to.Status.Executed.Contains(m.Status.Has()) {
 			court = append(court, id)
 		}
 	}
-	if q, ok := v.quiet(); ok && v.r.Intent.Kind == durability.Switchover && v.o.well(v.source) && q.Epoch >= v.r.Intent.Since && to.Status.Executed.Contains(q.Executed) {
+	asked := v.r.Intent.Kind == durability.Switchover && v.o.well(v.source)
+	if q, ok := v.quiet(); ok && asked && q.Epoch >= v.r.Intent.Since && to.Status.Executed.Contains(q.Executed) {
 		court = append(court, v.source.ID)
 	}
 	return court

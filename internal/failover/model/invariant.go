@@ -81,7 +81,8 @@ func (w *world) published(s *state) error {
 	}
 	p := &s.m[c.primary]
 	for i := range w.ids {
-		if m := &s.m[i]; c.members.has(i) && w.is(s.cur, i, m) && w.is(s.cur, c.primary, p) && !p.logged.holds(m.has()) && w.records[s.cur].Intent == nil && !w.leaving(s, i) {
+		if m := &s.m[i]; c.members.has(i) && w.is(s.cur, i, m) && w.is(s.cur, c.primary,
+			p) && !p.logged.holds(m.has()) && w.records[s.cur].Intent == nil && !w.leaving(s, i) {
 			return w.broken(Lineage, "%s is published as a member with transactions that the primary %s does not have", w.ids[i], w.ids[c.primary])
 		}
 	}

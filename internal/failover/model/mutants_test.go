@@ -119,7 +119,8 @@ func mutants() []mutant {
 			})},
 		},
 		{
-			name: "opened before everything received was applied", slow: true, rule: "3.5", cfg: with(pair, func(c *Config) { c.Policy = durability.Available }), breaks: Kept,
+			name: "opened before everything received was applied", slow: true, rule: "3.5", cfg: with(pair, func(c *Config) { c.Policy = durability.Available }),
+			breaks: Kept,
 			rules: Rules{
 				Observe: each(func(o *failover.Observation, in *failover.Instance) {
 					if stopping(o) {
@@ -154,7 +155,8 @@ func mutants() []mutant {
 			})},
 		},
 		{
-			name: "unpublished while only it holds something", slow: true, rule: "2", cfg: with(triple, func(c *Config) { c.Crashes, c.Doubts, c.Epochs = 1, 1, 6 }), breaks: Kept,
+			name: "unpublished while only it holds something", slow: true, rule: "2", cfg: with(triple, func(c *Config) { c.Crashes, c.Doubts, c.Epochs = 1, 1, 6 }),
+			breaks: Kept,
 			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
 				in.Status.Serving.Seal.Epoch = in.Status.Serving.Enforced
 			})},
@@ -167,7 +169,8 @@ func mutants() []mutant {
 			})},
 		},
 		{
-			name: "more is published before it is held", slow: true, rule: "2", cfg: with(triple, func(c *Config) { c.Promised, c.Acks, c.Epochs = 1, 2, 5 }), breaks: Kept,
+			name: "more is published before it is held", slow: true, rule: "2", cfg: with(triple, func(c *Config) { c.Promised, c.Acks, c.Epochs = 1, 2, 5 }),
+			breaks: Kept,
 			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
 				in.Status.Serving.Seal.Epoch = in.Status.Serving.Enforced
 			})},
@@ -184,7 +187,10 @@ func mutants() []mutant {
 			rules: Rules{NoAdmission: true},
 		},
 		{
-			name: "failover though nothing is promised", slow: true, rule: "4", cfg: with(pair, func(c *Config) { c.Policy, c.Epochs, c.Crashes, c.Doubts, c.Cuts = durability.Available, 4, 0, 1, 1 }), breaks: Kept,
+			name: "failover though nothing is promised", slow: true, rule: "4", cfg: with(pair, func(c *Config) {
+				c.Policy, c.Epochs, c.Crashes, c.Doubts,
+					c.Cuts = durability.Available, 4, 0, 1, 1
+			}), breaks: Kept,
 			rules: Rules{Observe: func(o *failover.Observation) {
 				p := &o.Instances[0]
 				if r := &o.Record; len(r.Members) > 0 && (r.Intent != nil || p.Lost || p.Seen.IsZero()) {
@@ -193,8 +199,12 @@ func mutants() []mutant {
 			}},
 		},
 		{name: "an older epoch is obeyed", rule: "3.7", breaks: Kept, cfg: with(triple, func(c *Config) { c.Crashes = 0 }), rules: Rules{ObeyOld: true}},
-		{name: "an agent forgets the epoch", slow: true, rule: "3.6", breaks: Kept, cfg: with(triple, func(c *Config) { c.Epochs = 3 }), rules: Rules{ForgetEpoch: true}},
-		{name: "the record is written without comparing", slow: true, rule: "3.8", breaks: Single, cfg: with(pair, func(c *Config) { c.Policy, c.Crashes = durability.Available, 0 }), rules: Rules{BlindWrite: true}},
+		{name: "an agent forgets the epoch", slow: true, rule: "3.6", breaks: Kept, cfg: with(triple, func(c *Config) { c.Epochs = 3 }),
+			rules: Rules{ForgetEpoch: true}},
+		{name: "the record is written without comparing", slow: true, rule: "3.8", breaks: Single, cfg: with(pair, func(c *Config) {
+			c.Policy,
+				c.Crashes = durability.Available, 0
+		}), rules: Rules{BlindWrite: true}},
 		{
 			name: "opened before the record is set", rule: "5", cfg: pair, breaks: Kept,
 			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, a failover.Act) failover.Act {
@@ -206,7 +216,8 @@ func mutants() []mutant {
 			}},
 		},
 		{
-			name: "opened before its members hold what it has", slow: true, rule: "8", breaks: Kept, cfg: with(pair, func(c *Config) { c.Policy = durability.Available }),
+			name: "opened before its members hold what it has", slow: true, rule: "8", breaks: Kept, cfg: with(pair,
+				func(c *Config) { c.Policy = durability.Available }),
 			rules: Rules{Conduct: func(id string, r durability.Record, s failover.Status, a failover.Act) failover.Act {
 				if i := r.Intent; i != nil && i.Phase == durability.Opening && i.To == id {
 					r.Members, r.MinAcks, r.SetAcks, r.Intent = i.Members, i.MinAcks, i.SetAcks, nil
@@ -235,8 +246,10 @@ func mutants() []mutant {
 				return a
 			}},
 		},
-		{name: "relay logs are thrown away at a restart", slow: true, rule: "3.1", cfg: with(triple, func(c *Config) { c.Crashes = 2 }), breaks: Kept, rules: Rules{RelayLost: true}},
-		{name: "an agent points the receiver again when it starts it", slow: true, rule: "3.2", cfg: with(triple, func(c *Config) { c.Crashes = 2 }), breaks: Kept, rules: Rules{StartPurges: true}},
+		{name: "relay logs are thrown away at a restart", slow: true, rule: "3.1", cfg: with(triple, func(c *Config) { c.Crashes = 2 }), breaks: Kept,
+			rules: Rules{RelayLost: true}},
+		{name: "an agent points the receiver again when it starts it", slow: true, rule: "3.2", cfg: with(triple, func(c *Config) { c.Crashes = 2 }),
+			breaks: Kept, rules: Rules{StartPurges: true}},
 		{name: "commits go on after a while", rule: "3.10", breaks: Kept, cfg: with(pair, func(c *Config) { c.Crashes = 0 }), rules: Rules{AckTimeout: true}},
 		{
 			name: "another history is published", slow: true, rule: "3.9", cfg: with(pair, func(c *Config) { c.Epochs = 8 }), breaks: Lineage,
@@ -250,7 +263,10 @@ func mutants() []mutant {
 			}},
 		},
 		{
-			name: "a killed session's transaction is published", slow: true, rule: "3.12", cfg: with(pair, func(c *Config) { c.Epochs, c.Crashes, c.Kills = 8, 0, 1 }), breaks: Lineage,
+			name: "a killed session's transaction is published", slow: true, rule: "3.12", cfg: with(pair, func(c *Config) {
+				c.Epochs, c.Crashes, c.Kills = 8, 0,
+					1
+			}), breaks: Lineage,
 			rules: Rules{Observe: func(o *failover.Observation) {
 				p := slices.IndexFunc(o.Instances, func(in failover.Instance) bool { return in.ID == o.Record.Primary })
 				each(func(o *failover.Observation, in *failover.Instance) {
@@ -261,7 +277,8 @@ func mutants() []mutant {
 			}},
 		},
 		{
-			name: "what waits is not looked at when histories are compared", rule: "3.9", cfg: with(pair, func(c *Config) { c.Crashes, c.Epochs = 0, 8 }), breaks: Lineage,
+			name: "what waits is not looked at when histories are compared", rule: "3.9", cfg: with(pair, func(c *Config) { c.Crashes, c.Epochs = 0, 8 }),
+			breaks: Lineage,
 			rules: Rules{Observe: each(func(o *failover.Observation, in *failover.Instance) {
 				if o.Record.Intent == nil && in.ID != o.Record.Primary {
 					in.Status.Owned, in.Status.Writes = gtid.Set{}, failover.WritesOff
@@ -318,17 +335,26 @@ func mutants() []mutant {
 			}},
 		},
 		{
-			name: "replicas that are away count as acknowledgers of a successor", rule: "4.4", breaks: Progress, cfg: with(triple, func(c *Config) { c.Crashes, c.Settle = 0, 10 }),
+			name: "replicas that are away count as acknowledgers of a successor", rule: "4.4", breaks: Progress, cfg: with(triple, func(c *Config) {
+				c.Crashes,
+					c.Settle = 0, 10
+			}),
 			rules: Rules{Decide: never(func(_ durability.Record, s failover.Step) bool { return s.Kind == failover.StepExpect })},
 		},
 		{
-			name: "the only replica dies and nothing acts", rule: "4.5", breaks: Progress, cfg: with(pair, func(c *Config) { c.Policy, c.Settle = durability.Available, 10 }),
+			name: "the only replica dies and nothing acts", rule: "4.5", breaks: Progress, cfg: with(pair, func(c *Config) {
+				c.Policy,
+					c.Settle = durability.Available, 10
+			}),
 			rules: Rules{Decide: never(func(was durability.Record, s failover.Step) bool {
 				return s.Kind == failover.StepMember && s.Next.MinAcks < was.MinAcks
 			})},
 		},
 		{
-			name: "a demotion waits for sessions that wait", rule: "4.2", breaks: Progress, cfg: with(triple, func(c *Config) { c.Acks, c.Crashes, c.Settle = 2, 0, 10 }),
+			name: "a demotion waits for sessions that wait", rule: "4.2", breaks: Progress, cfg: with(triple, func(c *Config) {
+				c.Acks, c.Crashes, c.Settle = 2, 0,
+					10
+			}),
 			rules: Rules{Conduct: func(_ string, _ durability.Record, _ failover.Status, a failover.Act) failover.Act {
 				if a.Kind == failover.ActRestart {
 					a.Kind = failover.ActWait
@@ -341,8 +367,9 @@ func mutants() []mutant {
 			rules: Rules{Decide: never(func(_ durability.Record, s failover.Step) bool { return s.Kind == failover.StepBack })},
 		},
 		{
-			name: "a server that lost its data counts under its name", slow: true, rule: "1", cfg: with(triple, func(c *Config) { c.Crashes, c.Wipes = 1, 1 }), breaks: Kept,
-			rules: Rules{Nameless: true},
+			name: "a server that lost its data counts under its name", slow: true, rule: "1", cfg: with(triple, func(c *Config) { c.Crashes, c.Wipes = 1, 1 }),
+			breaks: Kept,
+			rules:  Rules{Nameless: true},
 		},
 	}
 }

@@ -140,7 +140,8 @@ func (w *world) describe(s *state) string {
 	for i, id := range w.ids {
 		m := &s.m[i]
 		q, _ := w.question(s, false, false)
-		text += fmt.Sprintf("\n  %s: up %v, server %d, epoch %d %s, executed %s, received %s, waiting %s; receiver %d from %d; open %v, act %s; %s", id, m.up, m.inc, w.terms[m.rec].epoch,
+		text += fmt.Sprintf("\n  %s: up %v, server %d, epoch %d %s, executed %s, received %s, waiting %s; receiver %d from %d; open %v, act %s; %s", id, m.up,
+			m.inc, w.terms[m.rec].epoch,
 			w.duty(i, m, m.rec).role, w.numbers(m.exec), w.numbers(m.relay), w.numbers(m.waiting()), m.recv, m.src, m.open(), w.conduct(s, i).kind, w.decide(q).problem)
 	}
 	return text

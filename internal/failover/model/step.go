@@ -168,7 +168,8 @@ func (w *world) eachManager(s *state, do func(event)) {
 				continue
 			}
 			a := w.decide(q)
-			if (a.next == 0 || int(w.terms[a.next].epoch) > w.cfg.Epochs) && (a.rebuild < 0 || s.rebuild[a.rebuild] == rebuildOrder{s.cur, uint8(a.donor), uint8(a.inc)}) {
+			if (a.next == 0 || int(w.terms[a.next].epoch) > w.cfg.Epochs) && (a.rebuild < 0 || s.rebuild[a.rebuild] == rebuildOrder{s.cur, uint8(a.donor),
+				uint8(a.inc)}) {
 				continue
 			}
 			a.problem = ""

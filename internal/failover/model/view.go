@@ -217,7 +217,8 @@ func (w *world) attached(s *state, i int) (a set) {
 func (w *world) snap(s *state, i int) snap {
 	m := &s.m[i]
 	n := snap{
-		rec: m.rec, sealed: m.sealed, inc: m.inc, boot: m.boot, src: m.src, acks: m.acks, logged: m.logged, exec: m.exec, relay: m.relay, admit: m.admit, sealing: m.sealing, served: m.served,
+		rec: m.rec, sealed: m.sealed, inc: m.inc, boot: m.boot, src: m.src, acks: m.acks, logged: m.logged, exec: m.exec, relay: m.relay, admit: m.admit,
+		sealing: m.sealing, served: m.served,
 		recv: m.recv, offline: m.offline, writes: m.writes, semi: m.semi, latched: m.latch,
 	}
 	if m.writes {

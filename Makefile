@@ -85,6 +85,7 @@ cluster-down: build ## stop it; make cluster-down ARGS=--purge removes its data 
 	@scripts/cluster down $(ARGS)
 
 test-cluster: docker build ## the tests of that cluster
+	@scripts/ensure-packages iptables
 	@HUKER_REQUIRE_DOCKER=1 HUKER_E2E_CLUSTER=1 $(GOTEST) -p 1 -timeout 30m $(ARGS) ./test/cluster
 
 lint: tools tidy-check ## gofmt, go vet, golangci-lint, govulncheck, go mod tidy

@@ -5,24 +5,33 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/testenv"
+	"github.com/huker/huker/network"
+	"github.com/huker/huker/runtime/docker"
 )
 
 const project = "../.."
 
-// cluster is one with a name, ports and a range of addresses of its own.
+// patience is what the cluster gets to answer again after something died.
+const patience = 2 * time.Minute
+
+// cluster is one with a name, ports, images' names and a range of addresses of its own.
 type cluster struct {
 	t    *testing.T
 	name string
@@ -33,7 +42,7 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	if os.Getenv("HUKER_E2E_CLUSTER") != "1" {
+	if testing.Short() || os.Getenv("HUKER_E2E_CLUSTER") != "1" {
 		t.Skip("SKIPPED, NOT TESTED: a cluster of Compose's (make test-cluster)")
 	}
 	testenv.RequireDocker(t)
@@ -42,7 +51,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, name: name, data: filepath.Join(t.TempDir(), "data")}
 	ports := freePorts(t, 6)
 	c.api = [2]string{"http://127.0.0.1:" + ports[0], "http://127.0.0.1:" + ports[1]}
-	c.env = append(os.Environ(), "HUKER_CLUSTER="+name, "HUKER_DATA_DIR="+c.data, "HUKER_API_PORT="+ports[0], "HUKER_API2_PORT="+ports[1],
+	c.env = append(os.Environ(), "HUKER_CLUSTER="+name, "HUKER_TAG="+name, "HUKER_DATA_DIR="+c.data, "HUKER_API_PORT="+ports[0], "HUKER_API2_PORT="+ports[1],
 		"HUKER_BUS_PORT="+ports[2], "HUKER_COORDINATION_PORT="+ports[3], "HUKER_DEPOT_PORT="+ports[4], "HUKER_SYSMGR_PORT="+ports[5],
 		"HUKER_ADDRESS_RANGE=10.123.0.0/16")
 	t.Cleanup(func() {
@@ -94,8 +103,8 @@ func (c *cluster) docker(args ...string) string {
 // huker runs the command line, against one of the two APIs.
 func (c *cluster) huker(api int, stdin string, args ...string) (string, error) {
 	c.t.Helper()
-	cmd := exec.CommandContext(c.t.Context(), filepath.Join(project, "bin/huker"), append([]string{"--data-dir", c.data, "--os-auth-url", c.api[api] + "/v3"}, args...)...)
-	cmd.Env = append(os.Environ(), "OS_USERNAME=admin", "OS_PROJECT_NAME=admin", "OS_PASSWORD="+c.password())
+	cmd := exec.CommandContext(c.t.Context(), filepath.Join(project, "bin/huker"), append([]string{"--os-auth-url", c.api[api] + "/identity/v3"}, args...)...)
+	cmd.Env = append(os.Environ(), "OS_USERNAME=admin", "OS_PROJECT_NAME=admin", "OS_PASSWORD="+c.password(), "XDG_CACHE_HOME="+c.t.TempDir())
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -114,7 +123,7 @@ func (c *cluster) password() string {
 	return admin.Password
 }
 
-// services gives the id of each service's container.
+// services gives the id of each service's container, of those that run.
 func (c *cluster) services() map[string]string {
 	c.t.Helper()
 	all := map[string]string{}
@@ -126,19 +135,38 @@ func (c *cluster) services() map[string]string {
 	return all
 }
 
+// sql runs statements in the first database, as this machine's client.
+func (c *cluster) sql(api int, password, text string) string {
+	c.t.Helper()
+	out, err := c.huker(api, password+"\n"+text, "instance", "connect", "first", "--user", "app", "--password-stdin", "--database", "app")
+	require.NoError(c.t, err)
+	return out
+}
+
+// works requires that both copies of the API, and what they ask, answer.
+func (c *cluster) works() {
+	c.t.Helper()
+	for api := range c.api {
+		require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+			_, err := c.huker(api, "", "user", "list", "first") // through the bus, to the agent
+			assert.NoError(t, err)
+		}, patience, time.Second, "the cluster does not work as before")
+	}
+}
+
 // leftovers says what of the cluster is on the machine.
 func (c *cluster) leftovers() string {
 	c.t.Helper()
-	found := c.docker("ps", "-aq", "--filter", "label=com.docker.compose.project="+c.name) +
-		c.docker("ps", "-aq", "--filter", "label=io.huker.owner="+c.name) +
-		c.docker("volume", "ls", "-q", "--filter", "label=com.docker.compose.project="+c.name) +
-		c.docker("volume", "ls", "-q", "--filter", "label=io.huker.owner="+c.name) +
-		c.docker("network", "ls", "-q", "--filter", "label=com.docker.compose.project="+c.name) +
-		c.docker("network", "ls", "-q", "--filter", "label=io.huker.owner="+c.name)
+	found := ""
+	for _, label := range []string{"com.docker.compose.project=" + c.name, "io.huker.owner=" + c.name} {
+		found += c.docker("ps", "-aq", "--filter", "label="+label) + c.docker("volume", "ls", "-q", "--filter", "label="+label) +
+			c.docker("network", "ls", "-q", "--filter", "label="+label)
+	}
+	found += c.docker("images", "-q", "--filter", "reference=huker/*:"+c.name)
 	rules, err := exec.CommandContext(c.t.Context(), "iptables-save").Output()
 	require.NoError(c.t, err)
 	for line := range strings.Lines(string(rules)) {
-		if strings.Contains(line, c.name) {
+		if strings.Contains(line, network.ChainName(c.name)) || strings.Contains(line, docker.BridgeName(c.name)) {
 			found += line
 		}
 	}
@@ -148,77 +176,131 @@ func (c *cluster) leftovers() string {
 	return found
 }
 
+// secrets gives all passwords of the cluster's own.
+func (c *cluster) secrets() []string {
+	c.t.Helper()
+	services := c.services()
+	var all []string
+	for service, files := range map[string]string{
+		"api-1": "admin-password metadata-password", "nodekeeper-1": "bus-password", "metadata": "root-password", "rabbitmq": "../var/lib/rabbitmq/.erlang.cookie",
+	} {
+		for file := range strings.FieldsSeq(files) {
+			text := strings.TrimSpace(c.docker("exec", services[service], "cat", "/identity/"+file))
+			require.Greater(c.t, len(text), 15)
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
-	first := c.up()
-	require.Contains(t, first, c.api[0])
+	require.Empty(t, c.leftovers())
+	told := c.up()
 	services := c.services()
-	require.Len(t, services, 8)
-	_ = c.up()
-	require.Equal(t, services, c.services(), "again is the same as once")
-
-	const password = "a-password-of-the-test"
-	sql := func(text string) string {
-		file := filepath.Join(t.TempDir(), "password")
-		require.NoError(t, os.WriteFile(file, []byte(password+"\n"), 0o600))
-		out, err := c.huker(1, text, "instance", "connect", "kept", "--user", "app", "--password-file", file)
-		require.NoError(t, err)
-		return out
-	}
-	_, err := c.huker(0, password+"\n", "instance", "create", "kept", "--database", "app", "--user", "app", "--password-stdin")
+	require.ElementsMatch(t, []string{"rabbitmq", "zookeeper", "metadata", "api-1", "api-2", "nodekeeper-1", "nodekeeper-2", "sysmgr"}, slices.Collect(maps.Keys(services)))
+	require.Contains(t, told, "waiting for ")
+	password := c.asTold(told)
+	require.Contains(t, c.sql(1, password, "CREATE TABLE t (v INT); INSERT INTO t VALUES (41); SELECT v FROM t"), "41")
+	list, err := c.huker(1, "", "instance", "list")
 	require.NoError(t, err)
-	require.Contains(t, sql("CREATE TABLE app.t (v INT); INSERT INTO app.t VALUES (41); SELECT v FROM app.t"), "41")
+	require.Contains(t, list, "first")
+	database := strings.TrimSpace(c.docker("ps", "-q", "--filter", "label=io.huker.owner="+c.name, "--filter", "label=io.huker.instance"))
+	require.NotEmpty(t, database)
+	begun := c.docker("inspect", "-f", "{{.State.StartedAt}}", database)
+	untouched := func(t *testing.T) {
+		t.Helper()
+		require.Equal(t, begun, c.docker("inspect", "-f", "{{.State.StartedAt}}", database), "the database was disturbed")
+		require.Contains(t, c.sql(1, password, "SELECT v FROM t"), "41")
+	}
 
-	t.Run("no secrets in sight", func(t *testing.T) {
-		processes, err := exec.CommandContext(t.Context(), "ps", "axwwe").Output()
-		require.NoError(t, err)
-		for service, id := range services {
-			text := c.docker("inspect", id)
-			for _, secret := range []string{password, c.password()} {
-				require.NotContains(t, text, secret, service)
-				require.NotContains(t, string(processes), secret)
-			}
-		}
+	t.Run("again is the same as once", func(t *testing.T) {
+		_ = c.up()
+		require.Equal(t, services, c.services())
+		untouched(t)
 	})
-	t.Run("each is killed once", func(t *testing.T) {
-		database := strings.TrimSpace(c.docker("ps", "-q", "--filter", "label=io.huker.owner="+c.name, "--filter", "label=io.huker.instance"))
-		require.NotEmpty(t, database)
-		begun := c.docker("inspect", "-f", "{{.State.StartedAt}}", database)
+	t.Run("no secret in sight", func(t *testing.T) {
+		secrets := append(c.secrets(), password)
+		var seen strings.Builder
+		for _, id := range services {
+			seen.WriteString(c.docker("inspect", id))
+		}
+		processes, err := exec.CommandContext(t.Context(), "ps", "axwwe").Output() // with their environments
+		require.NoError(t, err)
+		seen.Write(processes)
+		for _, secret := range secrets {
+			require.NotContains(t, seen.String(), secret)
+		}
+		require.Contains(t, seen.String(), "huker-nodekeeper", "what was looked at is what there is")
+	})
+	t.Run("each dies once", func(t *testing.T) {
 		for service, id := range services {
 			pid, err := strconv.Atoi(strings.TrimSpace(c.docker("inspect", "-f", "{{.State.Pid}}", id)))
 			require.NoError(t, err)
 			require.Greater(t, pid, 1)
 			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-			require.Contains(t, sql("SELECT v FROM app.t"), "41")
-			require.Eventually(t, func() bool {
-				return strings.TrimSpace(c.docker("inspect", "-f", "{{.State.Health.Status}} {{.RestartCount}}", id)) == "healthy 1"
-			}, 2*time.Minute, 200*time.Millisecond, "%s does not come back", service)
+			require.EventuallyWithT(t, func(t *assert.CollectT) {
+				assert.Equal(t, "healthy 1", strings.TrimSpace(c.docker("inspect", "-f", "{{.State.Health.Status}} {{.RestartCount}}", id)))
+			}, patience, 200*time.Millisecond, "%s does not come back", service)
+			c.works()
+			untouched(t)
 		}
-		for n := range 2 {
-			require.Eventually(t, func() bool {
-				_, err := c.huker(n, "", "user", "list", "kept") // through the bus, to the agent
-				return err == nil
-			}, 2*time.Minute, time.Second, "the cluster does not work as before")
-		}
-		require.Equal(t, begun, c.docker("inspect", "-f", "{{.State.StartedAt}}", database), "the database was not disturbed")
-		_, err := c.huker(1, password+"\n", "instance", "create", "later", "--database", "app", "--user", "app", "--password-stdin")
+	})
+	t.Run("all are killed for good, and up again", func(t *testing.T) {
+		// What docker kill has ended, Docker does not start again.
+		c.docker(append([]string{"kill"}, slices.Collect(maps.Values(services))...)...)
+		require.Empty(t, c.services())
+		_ = c.up()
+		require.Equal(t, services, c.services())
+		c.works()
+		untouched(t)
+		_, err := c.huker(0, "", "instance", "create", "second")
 		require.NoError(t, err)
 	})
 	t.Run("down and up", func(t *testing.T) {
+		before, err := c.huker(0, "", "instance", "show", "first", "--output", "json")
+		require.NoError(t, err)
 		out, err := c.script("down")
 		require.NoError(t, err, out)
-		require.Empty(t, c.services())
-		c.up()
-		require.Eventually(t, func() bool {
-			out, err := c.huker(0, "", "instance", "show", "kept")
-			return err == nil && strings.Contains(out, "ACTIVE")
-		}, 2*time.Minute, time.Second)
-		require.Contains(t, sql("SELECT v FROM app.t"), "41")
+		require.Empty(t, c.docker("ps", "-aq", "--filter", "name=^"+c.name))
+		require.Empty(t, c.docker("network", "ls", "-q", "--filter", "name=^"+c.name))
+		// One of the images is another's, this time.
+		other := "huker-test/rabbitmq:" + c.name
+		c.docker("tag", "huker/rabbitmq:"+c.name, other)
+		t.Cleanup(func() { c.docker("image", "rm", "--force", other) })
+		c.env = append(c.env, "HUKER_RABBITMQ_IMAGE="+other)
+		_ = c.up()
+		require.Equal(t, other, strings.TrimSpace(c.docker("inspect", "-f", "{{.Config.Image}}", c.services()["rabbitmq"])))
+		c.works()
+		after, err := c.huker(0, "", "instance", "show", "first", "--output", "json")
+		require.NoError(t, err)
+		require.Equal(t, address(t, before), address(t, after))
+		require.Contains(t, c.sql(0, password, "SELECT v FROM t"), "41")
 	})
 	t.Run("purge", func(t *testing.T) {
-		require.NotEmpty(t, c.leftovers())
 		out, err := c.script("down", "--purge")
 		require.NoError(t, err, out)
 		require.Empty(t, c.leftovers())
 	})
+}
+
+// asTold does what up says is to be done next, to the letter, and gives the password of the database's user.
+func (c *cluster) asTold(told string) string {
+	c.t.Helper()
+	next := regexp.MustCompile(`(?m)^  (eval .*)\n  (bin/huker instance create .*)$`).FindStringSubmatch(told)
+	require.Len(c.t, next, 3, told)
+	cmd := exec.CommandContext(c.t.Context(), "sh", "-ec", next[1]+"\n"+next[2])
+	cmd.Dir, cmd.Env = project, append(os.Environ(), "XDG_CACHE_HOME="+c.t.TempDir())
+	out, err := cmd.CombinedOutput()
+	require.NoError(c.t, err, "%s", out)
+	password := regexp.MustCompile(`(?m)^Password of user app.*: (\S+)$`).FindStringSubmatch(string(out))
+	require.Len(c.t, password, 2, "%s", out)
+	return password[1]
+}
+
+func address(t *testing.T, shown string) string {
+	t.Helper()
+	found := regexp.MustCompile(`\b10\.123\.\d+\.\d+\b`).FindString(shown)
+	require.NotEmpty(t, found, shown)
+	return found
 }

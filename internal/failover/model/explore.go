@@ -74,9 +74,9 @@ func Explore(cfg Config) (Result, error) {
 	x.res.Whole = true
 	start := w.start()
 	x.add(start, come{})
+	var level []queued
 	for len(x.next) > 0 {
-		level := x.next
-		x.next = nil
+		level, x.next = x.next, level[:0]
 		if cfg.MaxDepth > 0 && x.res.Depth == cfg.MaxDepth {
 			x.res.Whole = false
 			break

@@ -35,8 +35,11 @@ func open(t *testing.T, cfg rabbitmq.Config) *rabbitmq.Bus {
 // mortal is the heartbeat of servers that are to die.
 const mortal = time.Second
 
+// starter is the thread that starts tests' processes: it stays, see testenv.StartChild.
+const starter = "github.com/huker/huker/internal/testenv.init.func1.1"
+
 func TestConformance(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreAnyFunction(starter))
 	t.Run("suite", func(t *testing.T) {
 		s := rabbitmqtest.Start(t)
 		bustest.Run(t, bustest.Harness{

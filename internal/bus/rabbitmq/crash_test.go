@@ -21,7 +21,7 @@ func TestKilledWhileQueuesAreMade(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts RabbitMQ several times")
 	}
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreAnyFunction(starter))
 	t.Run("killed", func(t *testing.T) {
 		s := rabbitmqtest.Start(t)
 		b := open(t, s.Config(t, rabbitmqtest.Root))
@@ -62,7 +62,7 @@ func TestKilledInAStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts RabbitMQ several times")
 	}
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreAnyFunction(starter))
 	t.Run("storm", func(t *testing.T) {
 		s := rabbitmqtest.Start(t)
 		b := open(t, s.Config(t, rabbitmqtest.Root))

@@ -11,8 +11,11 @@ import (
 	"github.com/huker/huker/internal/coord/zk/zktest"
 )
 
+// starter is the thread that starts tests' processes: it stays, see testenv.StartChild.
+const starter = "github.com/huker/huker/internal/testenv.init.func1.1"
+
 func TestConformance(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreAnyFunction(starter))
 	t.Run("suite", func(t *testing.T) {
 		e := zktest.Start(t, 1)
 		admin := e.Root(t)

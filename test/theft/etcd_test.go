@@ -85,10 +85,10 @@ func etcdVerbs(c *clientv3.Client, own string) []func(string) verb {
 			_, err := c.Get(ctx, key, all(key), clientv3.WithKeysOnly())
 			return err
 		}),
-		simple("watch", func(ctx context.Context, key string) error { return watched(ctx, c, key) }),
-		simple("watch below", func(ctx context.Context, key string) error { return watched(ctx, c, key, all(key)) }),
+		simple("watch", func(ctx context.Context, key string) error { return watched(ctx, c, key, "", 0) }),
+		simple("watch below", func(ctx context.Context, key string) error { return watched(ctx, c, key, key+"!", 0) }),
 		simple("watch the past", func(ctx context.Context, key string) error {
-			return watched(ctx, c, key, all(key), clientv3.WithRev(1))
+			return watched(ctx, c, key, key+"!", 1)
 		}),
 		simple("put", func(ctx context.Context, key string) error { _, err := c.Put(ctx, key, "forged"); return err }),
 		simple("put and see", func(ctx context.Context, key string) error {
@@ -139,18 +139,28 @@ func etcdVerbs(c *clientv3.Client, own string) []func(string) verb {
 	}
 }
 
-// watched is nil when the watch stands.
-func watched(ctx context.Context, c *clientv3.Client, key string, opts ...clientv3.OpOption) error {
+// watched is nil when the watch stands. Each is a stream of its own: etcd's client has its watches share one, which it opens and closes as they come and go.
+func watched(ctx context.Context, c *clientv3.Client, key, end string, from int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	resp, open := <-c.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
-	switch {
-	case !open:
-		return errors.New("the watch ended without a word")
-	case resp.Canceled && strings.Contains(resp.Err().Error(), "permission denied"):
-		return rpctypes.ErrPermissionDenied
+	stream, err := etcdserverpb.NewWatchClient(c.ActiveConnection()).Watch(ctx)
+	if err != nil {
+		return err
 	}
-	return resp.Err()
+	create := &etcdserverpb.WatchCreateRequest{Key: []byte(key), RangeEnd: []byte(end), StartRevision: from}
+	if err := stream.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: create}}); err != nil {
+		return err
+	}
+	resp, err := stream.Recv()
+	switch {
+	case err != nil:
+		return err
+	case resp.Canceled && strings.Contains(resp.CancelReason, "permission denied"):
+		return rpctypes.ErrPermissionDenied
+	case resp.Canceled:
+		return errors.New(resp.CancelReason)
+	}
+	return nil
 }
 
 func (s *site) etcdKeyTools(t *testing.T, th *thief) *tools {
@@ -174,7 +184,7 @@ func (s *site) etcdKeyTools(t *testing.T, th *thief) *tools {
 	o.attempts = append(o.attempts,
 		attempt{"get everything", func(ctx context.Context) error { _, err := c.Get(ctx, "\x00", clientv3.WithFromKey()); return err }},
 		attempt{"watch everything", func(ctx context.Context) error {
-			return watched(ctx, c, "\x00", clientv3.WithFromKey(), clientv3.WithRev(1))
+			return watched(ctx, c, "\x00", "\x00", 1)
 		}},
 		attempt{"delete everything", func(ctx context.Context) error { _, err := c.Delete(ctx, "\x00", clientv3.WithFromKey()); return err }},
 	)

@@ -233,18 +233,39 @@ func TestCluster(t *testing.T) {
 		}
 		require.Contains(t, seen.String(), "huker-nodekeeper", "what was looked at is what there is")
 	})
+	kill := func(t *testing.T, id string) {
+		t.Helper()
+		pid, err := strconv.Atoi(strings.TrimSpace(c.docker("inspect", "-f", "{{.State.Pid}}", id)))
+		require.NoError(t, err)
+		require.Greater(t, pid, 1)
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
 	t.Run("each dies once", func(t *testing.T) {
 		for service, id := range services {
-			pid, err := strconv.Atoi(strings.TrimSpace(c.docker("inspect", "-f", "{{.State.Pid}}", id)))
-			require.NoError(t, err)
-			require.Greater(t, pid, 1)
-			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+			kill(t, id)
 			require.EventuallyWithT(t, func(t *assert.CollectT) {
 				assert.Equal(t, "healthy 1", strings.TrimSpace(c.docker("inspect", "-f", "{{.State.Health.Status}} {{.RestartCount}}", id)))
 			}, patience, 200*time.Millisecond, "%s does not come back", service)
 			c.works()
 			untouched(t)
 		}
+	})
+	t.Run("all die at once, and come back in no order", func(t *testing.T) {
+		for _, id := range services {
+			kill(t, id)
+		}
+		for service, id := range services {
+			require.EventuallyWithT(t, func(t *assert.CollectT) {
+				var restarts int
+				var state string
+				_, err := fmt.Sscan(c.docker("inspect", "-f", "{{.RestartCount}} {{.State.Health.Status}}", id), &restarts, &state)
+				assert.NoError(t, err)
+				assert.Equal(t, "healthy", state)
+				assert.GreaterOrEqual(t, restarts, 2)
+			}, patience, 200*time.Millisecond, "%s does not come back", service)
+		}
+		c.works()
+		untouched(t)
 	})
 	t.Run("all are killed for good, and up again", func(t *testing.T) {
 		// What docker kill has ended, Docker does not start again.
@@ -278,6 +299,7 @@ func TestCluster(t *testing.T) {
 		require.Contains(t, c.sql(0, password, "SELECT v FROM t"), "41")
 	})
 	t.Run("purge", func(t *testing.T) {
+		require.Contains(t, c.leftovers(), network.ChainName(c.name), "rules would be found")
 		out, err := c.script("down", "--purge")
 		require.NoError(t, err, out)
 		require.Empty(t, c.leftovers())

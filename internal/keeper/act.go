@@ -102,7 +102,7 @@ func (k *Keeper) ensure(ctx context.Context, o Observation) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	k.view.setContainer(i.HostID, reply.Container)
+	k.view.setContainer(i.HostID, i.ID, reply.Container)
 	fault.Pass(ctx, PointEnsured)
 	return true, nil
 }
@@ -151,7 +151,7 @@ func (k *Keeper) configure(ctx context.Context, o Observation) error {
 	if status.ConfigMemMB != o.Flavor.RAMMB {
 		return fmt.Errorf("the guest runs with %d MB after it was told %d", status.ConfigMemMB, o.Flavor.RAMMB)
 	}
-	k.view.setGuest(status)
+	k.view.setGuest(o.Instance.ID, status)
 	fault.Pass(ctx, PointConfigured)
 	return nil
 }
@@ -171,7 +171,7 @@ func (k *Keeper) restart(ctx context.Context, o Observation) error {
 	if status.RestartsDone < o.Instance.RestartSerial {
 		return errors.New("the guest did not restart mysqld")
 	}
-	k.view.setGuest(status)
+	k.view.setGuest(o.Instance.ID, status)
 	fault.Pass(ctx, PointRestarted)
 	return nil
 }

@@ -150,20 +150,21 @@ func (v *view) applyGuest(instance string, e *coord.Entry) {
 	v.wake(instance)
 }
 
-// setContainer and setGuest take in what a reply said, ahead of the watch.
-func (v *view) setContainer(host string, s protocol.ContainerStatus) {
+// setContainer and setGuest take in what a reply said of the instance that was asked about, ahead of the watch. Which one the reply itself names
+// does not count: who answers may be a thief, and speaks for nobody else.
+func (v *view) setContainer(host, instance string, s protocol.ContainerStatus) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.containers[host] == nil {
 		v.containers[host] = map[string]protocol.ContainerStatus{}
 	}
-	v.containers[host][s.Instance] = s
+	v.containers[host][instance] = s
 }
 
-func (v *view) setGuest(s protocol.GuestStatus) {
+func (v *view) setGuest(instance string, s protocol.GuestStatus) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.guests[s.Instance] = s
+	v.guests[instance] = s
 }
 
 func (v *view) fill(o *Observation) {

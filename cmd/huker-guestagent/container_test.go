@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"github.com/huker/huker/internal/durability"
 	"net"
 	"os"
 	"os/exec"
@@ -111,7 +112,7 @@ func newContainer(t *testing.T) *container {
 	require.NoError(t, err)
 	agent := open(principal)
 	c.guest = protocol.GuestConfig{Instance: self, Engine: "mysql", Version: "9.7.4", MemoryMB: 1024, CPUs: 1, VolumeGB: 5, ServerID: 7, Coordination: engines.Etcd(endpoint),
-		Principal: principal, Record: protocol.Record{Cluster: self, Epoch: 1, Primary: self}, Agent: "huker-guestagent-1"}
+		Principal: principal, Record: durability.Alone(self), Agent: "huker-guestagent-1"}
 	c.writeEtc(map[string][]byte{paths.FileCA: tls.CA, paths.FileServerCert: tls.Cert, paths.FileServerKey: tls.Key,
 		paths.FileCoordCA: agent.CA, paths.FileAgentCert: agent.Cert, paths.FileAgentKey: agent.Key})
 	c.writeGuest()

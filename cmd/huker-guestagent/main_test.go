@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/huker/huker/internal/durability"
 	"net"
 	"net/http"
 	"os"
@@ -144,7 +145,7 @@ func newRig(t *testing.T) *rig {
 	}
 	m := mysqltest.Start(t) // last: mysqld is to meet an agent that waits for it
 	guest, err := json.Marshal(protocol.GuestConfig{Instance: self, Version: "9.7.4", MemoryMB: 512, CPUs: 1, Coordination: engines.Etcd(dialled.Endpoints...),
-		Principal: principal, Record: protocol.Record{Cluster: self, Epoch: 1, Primary: self}})
+		Principal: principal, Record: durability.Alone(self)})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(p.Config(), guest, 0o600))
 	require.NoError(t, os.Symlink(m.Socket(), p.MysqldSocket()))
@@ -249,7 +250,7 @@ func TestTheProgramOnEtcd(t *testing.T) {
 	})
 	t.Run("a record of another primary and back", func(t *testing.T) {
 		for epoch, primary := range []string{"another", self} {
-			b, err := json.Marshal(protocol.Record{Cluster: self, Epoch: int64(epoch + 2), Primary: primary})
+			b, err := json.Marshal(durability.Record{Cluster: self, Epoch: int64(epoch + 2), Primary: primary})
 			require.NoError(t, err)
 			require.NoError(t, r.store.Apply(t.Context(), coord.Put(protocol.RecordKey(self), b, nil)))
 			r.until("at the new epoch", func(s protocol.GuestStatus) bool {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/huker/huker/internal/durability"
 	"log/slog"
 	"strings"
 	"sync"
@@ -292,8 +293,8 @@ func (l *lockedBuffer) String() string {
 
 const self = "4b1f0b8e-0000-4000-8000-000000000001"
 
-func lone(epoch int64) protocol.Record {
-	return protocol.Record{Cluster: self, Epoch: epoch, Primary: self}
+func lone(epoch int64) durability.Record {
+	return durability.Record{Cluster: self, Epoch: epoch, Primary: self}
 }
 
 func newGuest(t *testing.T) *guest {
@@ -410,7 +411,7 @@ func (g *guest) redeliver(delivery int, kind string, request, reply any) error {
 	return err
 }
 
-func (g *guest) put(rec protocol.Record) {
+func (g *guest) put(rec durability.Record) {
 	g.t.Helper()
 	b, err := json.Marshal(rec)
 	if err != nil {

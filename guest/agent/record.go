@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/huker/huker/internal/durability"
 	"log/slog"
 	"path/filepath"
 	"reflect"
@@ -25,13 +26,13 @@ type records struct {
 	changed func()
 
 	mu      sync.Mutex
-	current *protocol.Record // nil: none that can be trusted
-	unsaved *protocol.Record // newer than current, could not be written
+	current *durability.Record // nil: none that can be trusted
+	unsaved *durability.Record // newer than current, could not be written
 }
 
 func newRecords(g protocol.GuestConfig, dir string, log *slog.Logger, changed func()) *records {
 	r := &records{cluster: g.Record.Cluster, path: filepath.Join(dir, recordFile), log: log, changed: changed}
-	var kept protocol.Record
+	var kept durability.Record
 	found, err := readJSON(r.path, &kept)
 	switch {
 	case err != nil:
@@ -46,7 +47,7 @@ func newRecords(g protocol.GuestConfig, dir string, log *slog.Logger, changed fu
 }
 
 // offer considers a record; it takes effect if it is newer than what is in effect.
-func (r *records) offer(rec protocol.Record, from string) {
+func (r *records) offer(rec durability.Record, from string) {
 	if rec.Cluster == "" || rec.Cluster != r.cluster {
 		r.log.Error("a record of another cluster is refused", "op", "record.offer", "from", from, "cluster", rec.Cluster)
 		return
@@ -85,7 +86,7 @@ func (r *records) save(from string) {
 
 // newest gives the record that is in effect. One that is known and could not be kept has it be unknown: neither it nor an older one may open
 // the database.
-func (r *records) newest() (*protocol.Record, error) {
+func (r *records) newest() (*durability.Record, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.unsaved != nil {
@@ -107,7 +108,7 @@ func (r *records) epoch() int64 {
 	return r.current.Epoch
 }
 
-func equalRecords(a, b protocol.Record) bool {
+func equalRecords(a, b durability.Record) bool {
 	if len(a.Members) == 0 && len(b.Members) == 0 {
 		a.Members, b.Members = nil, nil
 	}
@@ -164,7 +165,7 @@ func (a *Agent) readRecord(ctx context.Context, key string) error {
 }
 
 func (a *Agent) takeRecord(value []byte) {
-	var rec protocol.Record
+	var rec durability.Record
 	if err := json.Unmarshal(value, &rec); err != nil {
 		a.log.Error("the record in coordination cannot be read", "op", "record.take", "err", err)
 		return

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"github.com/huker/huker/internal/durability"
 
-	"github.com/huker/huker/internal/protocol"
 )
 
 // role is what a record makes of an instance.
@@ -14,7 +14,7 @@ type role struct {
 
 // decide gives the role of instance self under a record. Only a lone primary is opened here, and that from the cached record alone: with no
 // published member nobody else can have been promoted.
-func decide(self string, r *protocol.Record) role {
+func decide(self string, r *durability.Record) role {
 	switch {
 	case r == nil:
 		return role{why: "the role of this database is not known: coordination has not been reached"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/huker/huker/internal/durability"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,18 +22,18 @@ import (
 func newTestLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestDecide(t *testing.T) {
-	with := func(change func(*protocol.Record)) *protocol.Record { r := lone(7); change(&r); return &r }
+	with := func(change func(*durability.Record)) *durability.Record { r := lone(7); change(&r); return &r }
 	for _, c := range []struct {
 		name   string
-		record *protocol.Record
+		record *durability.Record
 		open   bool
 	}{
-		{"alone", with(func(*protocol.Record) {}), true},
+		{"alone", with(func(*durability.Record) {}), true},
 		{"unknown", nil, false},
-		{"nobody", with(func(r *protocol.Record) { r.Primary = "" }), false},
-		{"another", with(func(r *protocol.Record) { r.Primary = "x" }), false},
-		{"members", with(func(r *protocol.Record) { r.Members = []string{"x"} }), false},
-		{"acks", with(func(r *protocol.Record) { r.MinAcks = 1 }), false},
+		{"nobody", with(func(r *durability.Record) { r.Primary = "" }), false},
+		{"another", with(func(r *durability.Record) { r.Primary = "x" }), false},
+		{"members", with(func(r *durability.Record) { r.Members = []string{"x"} }), false},
+		{"acks", with(func(r *durability.Record) { r.MinAcks = 1 }), false},
 	} {
 		if got := decide(self, c.record); got.open != c.open || got.open == (got.why != "") {
 			t.Errorf("%s: %+v", c.name, got)
@@ -43,7 +44,7 @@ func TestDecide(t *testing.T) {
 func TestRecords(t *testing.T) {
 	dir := t.TempDir()
 	changes := 0
-	load := func(configured protocol.Record) *records {
+	load := func(configured durability.Record) *records {
 		return newRecords(protocol.GuestConfig{Instance: self, Record: configured}, dir, newTestLog(), func() { changes++ })
 	}
 	want := func(r *records, epoch int64, primary string) {

@@ -197,3 +197,16 @@ func with(list []string, more string) []string {
 	slices.Sort(list)
 	return list
 }
+
+// Alone is the record of an instance that is a cluster by itself: nobody acknowledges, and writes go on without.
+func Alone(instance string) Record {
+	return Record{Cluster: instance, Epoch: 1, Primary: instance, Policy: Available}
+}
+
+// Founding is the first record of a cluster of several: the primary is one of them, and as nobody may acknowledge yet, a strict one has its first commit wait.
+func Founding(cluster, primary string, p Policy) Record {
+	return Record{Cluster: cluster, Epoch: 1, Primary: primary, Policy: p, SetAcks: p.InEffect(0)}
+}
+
+// Unborn is what a member goes by that has not heard of its cluster's record yet: it has no part in anything.
+func Unborn(cluster string) Record { return Record{Cluster: cluster} }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/huker/huker/internal/durability"
 	"time"
 
 	"github.com/google/uuid"
@@ -113,7 +114,7 @@ func (k *Keeper) guestConfig(o Observation) protocol.GuestConfig {
 		Instance: i.ID, Deployment: k.cfg.Deployment, Engine: o.Version.Engine, Version: o.Version.Name,
 		MemoryMB: o.Flavor.RAMMB, CPUs: o.Flavor.VCPUs, VolumeGB: i.VolumeGB, ServerID: serverID(i.Address),
 		Coordination: k.cfg.Coordination, Bus: k.cfg.Bus, Principal: principal(i.ID),
-		Record: protocol.Record{Cluster: i.ID, Epoch: 1, Primary: i.ID},
+		Record: durability.Alone(i.ID),
 	}
 }
 

@@ -65,7 +65,7 @@ func engineOf(path string) string {
 
 // nouns may be imported by everybody, and import nothing but each other.
 func nouns() []string {
-	return append(interfaces(), "internal/protocol", "internal/model", "internal/fault")
+	return append(interfaces(), "internal/protocol", "internal/model", "internal/fault", "internal/gtid", "internal/durability", "internal/failover")
 }
 
 // far says that from must not reach any of to, however many packages lie between.

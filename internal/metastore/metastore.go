@@ -68,6 +68,7 @@ type Tx interface {
 type InstanceFilter struct {
 	ProjectID string
 	HostID    string
+	ClusterID string
 	Marker    string // the id of the last instance of the page before; unknown ones, and those outside the filter, give ErrNotFound
 	Limit     int    // 0: all
 }

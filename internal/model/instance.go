@@ -55,6 +55,10 @@ type Instance struct {
 	RestartSerial      int64 // raised by one with each restart that is asked for
 	Bootstrap          *Bootstrap
 	ForceDelete        bool // delete without waiting for anything in the guest
+	// ClusterID is the cluster that it is a member of; empty: it is alone. An instance that replicas were asked for is a member of the cluster with
+	// its own id.
+	ClusterID string
+	Priority  int // the higher, the rather it becomes the primary; 0 by default
 
 	// Placement: chosen once by nodekeeper, and kept for life.
 	HostID  string
@@ -70,6 +74,7 @@ type Instance struct {
 	RootEnabledAt      time.Time // zero when root was never enabled
 	RootEnabledBy      string
 	RootEnabled        bool
+	Role               MemberRole // in its cluster; empty: none yet, or it is alone
 
 	Created              time.Time
 	Updated              time.Time

@@ -2,6 +2,9 @@ package protocol
 
 import (
 	"time"
+
+	"github.com/huker/huker/internal/durability"
+	"github.com/huker/huker/internal/failover"
 )
 
 // GuestConfig is /huker/etc/guest.json in a guest: what its supervisor and agent must know to start. No secrets in it.
@@ -15,20 +18,11 @@ type GuestConfig struct {
 	VolumeGB   int     `json:"volume_gb"`
 	ServerID   uint32  `json:"server_id"`
 	// Coordination and Bus are addresses as internal/engines takes them; an empty Bus is coordination's.
-	Coordination string `json:"coordination"` // "etcd://172.30.0.1:12379"
-	Bus          string `json:"bus,omitempty"`
-	Principal    string `json:"principal"` // the name that agent-cert.pem carries: "guest.<instance>"
-	Record       Record `json:"record"`    // the record at the time of writing; a newer one in coordination or on the data volume wins
-	Agent        string `json:"agent"`     // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"; set by the host's sysmgr
-}
-
-// Record is a cluster's record: who may be written to and who must acknowledge. It changes only by compare-and-set.
-type Record struct {
-	Cluster string   `json:"cluster"`
-	Epoch   int64    `json:"epoch"`
-	Primary string   `json:"primary"` // instance id
-	Members []string `json:"members"` // published replicas
-	MinAcks int      `json:"min_acks"`
+	Coordination string            `json:"coordination"` // "etcd://172.30.0.1:12379"
+	Bus          string            `json:"bus,omitempty"`
+	Principal    string            `json:"principal"` // the name that agent-cert.pem carries: "guest.<instance>"
+	Record       durability.Record `json:"record"`    // the record at the time of writing; a newer one in coordination or on the data volume wins
+	Agent        string            `json:"agent"`     // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"; set by the host's sysmgr
 }
 
 // GuestStatus is what an agent says of its database.
@@ -43,6 +37,9 @@ type GuestStatus struct {
 	VolumeSize   int64        `json:"volume_size"`      // bytes; of the file system below
 	RestartsDone int64        `json:"restarts_done"`    // the newest serial of KindRestart that was carried out
 	Fault        string       `json:"fault,omitempty"`  // why the database does not serve, in words for its user
+	// Part is how the server does its part in a cluster of several; nil of one that is alone. What changes with every commit is of the moment it was read at,
+	// and is no reason to publish: who needs it newer asks (KindLook).
+	Part *failover.Status `json:"part,omitempty"`
 }
 
 // MysqldStatus is mysqld as the supervisor and the agent see it.

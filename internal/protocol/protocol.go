@@ -46,9 +46,6 @@ func GuestPrefix(instance string) string { return GuestsKey + "/" + instance }
 // GuestStatusKey holds GuestStatus for as long as the agent's session lives.
 func GuestStatusKey(instance string) string { return GuestPrefix(instance) + "/status" }
 
-// RecordKey holds the cluster record of the cluster that the instance belongs to (a lone instance is its own cluster).
-func RecordKey(cluster string) string { return "/clusters/" + cluster + "/record" }
-
 // KindKick is the kind of message to nodekeeper: Kick.
 const KindKick = "kick"
 

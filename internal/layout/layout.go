@@ -99,7 +99,7 @@ func nearRules() []near {
 	return []near{
 		{"an interface package imports nouns only", func(from, to string, inTest bool) bool {
 			return slices.Contains(nouns(), from) && in(to, own...) && !slices.Contains(nouns(), to) &&
-				!(inTest && in(to, from))
+				!(inTest && (in(to, from) || forTests(to)))
 		}},
 		{"runtime/ and network/ import nothing of Huker's but each other's nouns", func(from, to string, inTest bool) bool {
 			return in(from, "runtime", "network") && in(to, own...) && !in(to, "runtime", "network") &&

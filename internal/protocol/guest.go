@@ -40,6 +40,9 @@ type GuestStatus struct {
 	// Part is how the server does its part in a cluster of several; nil of one that is alone. What changes with every commit is of the moment it was read at,
 	// and is no reason to publish: who needs it newer asks (KindLook).
 	Part *failover.Status `json:"part,omitempty"`
+	// Lag is how far a replica is behind what it has received, and behind its source as far as it knows; negative: not known. Published when it has doubled or
+	// halved, from a second up.
+	Lag time.Duration `json:"lag,omitempty"`
 }
 
 // MysqldStatus is mysqld as the supervisor and the agent see it.

@@ -166,6 +166,7 @@ type ContainerStatus struct {
 	Error      string    `json:"error,omitempty"` // why the last attempt to bring it about failed
 	Created    time.Time `json:"created"`
 	Started    time.Time `json:"started"`
+	Fenced     bool      `json:"fenced,omitempty"` // clients and replicas are kept from it
 }
 
 // VolumeStatus is an instance's volume.

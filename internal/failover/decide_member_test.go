@@ -160,6 +160,21 @@ func memberScenarios() []scenario {
 		},
 
 		{
+			name: "a learner that lags by no more than it always will", from: joining(), problem: "learner caught up", steps: "member", next: "a, 1 of [b c]",
+			change: func(o *Observation) {
+				learning(o)
+				o.status("c").Executed, o.status("c").Retrieved = trx(1, 97), gtid.Set{}
+			},
+		},
+		{
+			name: "a session is a sign of life, and no reason to compare", from: joining(), problem: "primary to be asked again", steps: "suspect a",
+			change: func(o *Observation) {
+				c := o.instance("c")
+				c.Seen, c.Heard = now.Add(-10*time.Second), now
+				o.instance("a").Asked = now.Add(-11 * time.Second)
+			},
+		},
+		{
 			name: "the primary has to be asked after who wants to join", from: joining(), problem: "primary to be asked again", steps: "suspect a",
 			change: func(o *Observation) { o.instance("c").Seen = now },
 		},

@@ -52,6 +52,7 @@ func wellWith(r durability.Record) Observation {
 	o := Observation{
 		Record: r, Now: now, Since: now.Add(-time.Hour), Timing: DefaultTiming(), Want: Want{Replicas: 2, Acks: r.MinAcks},
 	}
+	o.Timing.Near = 3
 	for _, id := range []string{"a", "b", "c"} {
 		in := Instance{ID: id, Seen: now.Add(-100 * time.Millisecond), Asked: now.Add(-120 * time.Millisecond), Host: Host{Alive: true}}
 		if in.Status = following(r, id); id == "a" {

@@ -44,6 +44,8 @@ type Instance struct {
 	Seen   time.Time // zero: never
 	Asked  time.Time
 	Lost   bool
+	// Heard is when its agent last gave a sign of life; a session that is kept up is one. What is in Status is as old as Seen all the same.
+	Heard time.Time
 
 	Host Host
 }
@@ -161,6 +163,7 @@ type Timing struct {
 	RemoveAfter time.Duration // a silent member does not count any more
 	GiveUp      time.Duration // a failover without result: a primary that is back goes on
 	Patience    time.Duration // for the members of a new primary
+	Near        uint64        // transactions that a learner may lack to become a member: under load it always lacks some
 	Linger      time.Duration // for members that answer to stop too, when fewer would do, so that the new primary has acknowledgers
 }
 
@@ -168,7 +171,7 @@ type Timing struct {
 func DefaultTiming() Timing {
 	return Timing{
 		Silent: 1500 * time.Millisecond, Probe: 2 * time.Second, CutOff: 2 * time.Second, Stall: 3 * time.Second,
-		RemoveAfter: 10 * time.Second, GiveUp: 10 * time.Second, Patience: 3 * time.Second, Linger: 300 * time.Millisecond,
+		RemoveAfter: 10 * time.Second, GiveUp: 10 * time.Second, Patience: 3 * time.Second, Near: 1000, Linger: 300 * time.Millisecond,
 	}
 }
 
@@ -182,16 +185,24 @@ func (o *Observation) instance(id string) *Instance {
 
 // silence is how long nothing was heard of an instance.
 func (o *Observation) silence(i *Instance) time.Duration {
-	last := i.Seen
+	last := i.heard()
 	if last.Before(o.Since) {
 		last = o.Since
 	}
 	return o.Now.Sub(last)
 }
 
+// heard is when the agent last gave a sign of life.
+func (i *Instance) heard() time.Time {
+	if i.Heard.After(i.Seen) {
+		return i.Heard
+	}
+	return i.Seen
+}
+
 // fresh says whether what the agent said is about now.
 func (o *Observation) fresh(i *Instance) bool {
-	return !i.Lost && !i.Seen.IsZero() && o.Now.Sub(i.Seen) <= o.Timing.Silent
+	return !i.Lost && !i.Seen.IsZero() && o.Now.Sub(i.heard()) <= o.Timing.Silent
 }
 
 // silent says whether an agent has not been heard of for long enough to count as such.

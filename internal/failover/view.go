@@ -299,8 +299,9 @@ func (v *view) seen(member string) durability.Seen {
 		r := m.Status.Receiver
 		s.Member = durability.View{
 			Epoch: m.Status.Epoch, Server: m.Status.Server, Receiving: r.State != ReceiverStopped, Acknowledges: r.State != ReceiverStopped && r.Acknowledges,
-			Fits:     v.compared(m) && v.unfit(m) == "" && m.Status.Writes == WritesOff && m.Status.Owned.Empty(),
-			CaughtUp: r.State == ReceiverRunning && r.Source == v.r.Primary && m.Status.Has().Contains(v.primary.Status.Executed),
+			Fits: v.compared(m) && v.unfit(m) == "" && m.Status.Writes == WritesOff && m.Status.Owned.Empty(),
+			CaughtUp: r.State == ReceiverRunning && r.Source == v.r.Primary &&
+				v.primary.Status.Executed.Subtract(m.Status.Has()).Count() <= v.o.Timing.Near,
 		}
 	}
 	return s

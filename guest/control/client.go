@@ -66,6 +66,9 @@ func (c *Client) StopMysqld(ctx context.Context) error { return c.post(ctx, rout
 // RestartMysqld implements Supervisor.
 func (c *Client) RestartMysqld(ctx context.Context) error { return c.post(ctx, routeRestart) }
 
+// KillMysqld implements Supervisor.
+func (c *Client) KillMysqld(ctx context.Context) error { return c.post(ctx, routeKill) }
+
 // ReplaceAgent implements Supervisor.
 func (c *Client) ReplaceAgent(ctx context.Context) error { return c.post(ctx, routeReplace) }
 

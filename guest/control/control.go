@@ -67,6 +67,9 @@ type Supervisor interface {
 	StopMysqld(ctx context.Context) error
 	// RestartMysqld shuts mysqld down cleanly and starts it with a newly generated configuration; it returns when it answers, or ErrFailed.
 	RestartMysqld(ctx context.Context) error
+	// KillMysqld ends mysqld at once, whatever waits in it (sessions that wait for an acknowledgement hold up a clean shutdown for ever), and starts it
+	// as RestartMysqld does. It does not wait for either.
+	KillMysqld(ctx context.Context) error
 	// ReplaceAgent has the agent be the binary that guest.json now names, if it is another one: it returns before it acts, since the
 	// caller is the one that is replaced.
 	ReplaceAgent(ctx context.Context) error

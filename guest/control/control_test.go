@@ -28,6 +28,7 @@ func (f *fake) Watch(ctx context.Context, after uint64) (control.Status, error) 
 func (f *fake) StartMysqld(ctx context.Context) error   { return f.do(ctx, "start") }
 func (f *fake) StopMysqld(ctx context.Context) error    { return f.do(ctx, "stop") }
 func (f *fake) RestartMysqld(ctx context.Context) error { return f.do(ctx, "restart") }
+func (f *fake) KillMysqld(ctx context.Context) error    { return f.do(ctx, "kill") }
 func (f *fake) ReplaceAgent(ctx context.Context) error  { return f.do(ctx, "replace") }
 func (f *fake) AgentReady(ctx context.Context, pid int) error {
 	return f.do(ctx, fmt.Sprintf("ready %d", pid))
@@ -65,6 +66,7 @@ func TestCalls(t *testing.T) {
 	ctx := t.Context()
 	for _, call := range []func() error{
 		func() error { return c.StartMysqld(ctx) }, func() error { return c.StopMysqld(ctx) }, func() error { return c.RestartMysqld(ctx) },
+		func() error { return c.KillMysqld(ctx) },
 		func() error { return c.ReplaceAgent(ctx) }, func() error { return c.Ready(ctx) },
 	} {
 		if err := call(); err != nil {
@@ -73,7 +75,7 @@ func TestCalls(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if want := fmt.Sprintf("start stop restart replace ready %d", os.Getpid()); strings.Join(got, " ") != want {
+	if want := fmt.Sprintf("start stop restart kill replace ready %d", os.Getpid()); strings.Join(got, " ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

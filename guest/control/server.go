@@ -18,6 +18,7 @@ const (
 	routeStart   = "/v1/mysqld/start"   // POST
 	routeStop    = "/v1/mysqld/stop"    // POST
 	routeRestart = "/v1/mysqld/restart" // POST
+	routeKill    = "/v1/mysqld/kill"    // POST
 	routeReplace = "/v1/agent/replace"  // POST
 	routeReady   = "/v1/agent/ready"    // POST readyRequest
 )
@@ -73,6 +74,7 @@ func NewHandler(s Supervisor) http.Handler {
 	do(routeStart, s.StartMysqld)
 	do(routeStop, s.StopMysqld)
 	do(routeRestart, s.RestartMysqld)
+	do(routeKill, s.KillMysqld)
 	do(routeReplace, s.ReplaceAgent)
 	mux.HandleFunc("POST "+routeReady, func(w http.ResponseWriter, r *http.Request) {
 		var req readyRequest

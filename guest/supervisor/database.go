@@ -24,6 +24,7 @@ const (
 	wishStart wishKind = iota
 	wishStop
 	wishRestart
+	wishKill
 )
 
 type wish struct {
@@ -142,6 +143,16 @@ func (d *database) take(ctx context.Context, w wish) {
 		}
 		d.stoppers = append(d.stoppers, w.done)
 		d.stop()
+	case wishKill:
+		d.wanted = true
+		if d.proc == nil {
+			d.exits = 0
+			d.attempt(ctx)
+		} else {
+			d.stop() // it is no crash
+			d.s.procs.signal(d.proc, syscall.SIGKILL)
+		}
+		w.done <- nil
 	case wishStart, wishRestart:
 		d.wanted = true
 		if w.kind == wishStart && d.running() {

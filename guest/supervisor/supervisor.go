@@ -183,6 +183,9 @@ func (s *Supervisor) StopMysqld(ctx context.Context) error { return s.db.wish(ct
 // RestartMysqld implements control.Supervisor.
 func (s *Supervisor) RestartMysqld(ctx context.Context) error { return s.db.wish(ctx, wishRestart) }
 
+// KillMysqld implements control.Supervisor.
+func (s *Supervisor) KillMysqld(ctx context.Context) error { return s.db.wish(ctx, wishKill) }
+
 // ReplaceAgent implements control.Supervisor.
 func (s *Supervisor) ReplaceAgent(ctx context.Context) error {
 	return s.agent.send(ctx, agentCall{replace: true, reply: make(chan error, 1)})

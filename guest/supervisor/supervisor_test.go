@@ -180,6 +180,20 @@ func TestStopOvertakesStart(t *testing.T) {
 	}
 }
 
+// TestKillMysqld: a mysqld that does not heed a shutdown is gone at once, and another one serves; it counts as no crash.
+func TestKillMysqld(t *testing.T) {
+	t.Parallel()
+	g := newGuest(t)
+	g.mode("deaf")
+	g.start()
+	was := g.await("boot", runningWithAgent)
+	g.ok(g.ctl.KillMysqld(t.Context()))
+	st := g.await("another one", func(s control.Status) bool { return running(s) && s.Mysqld.Pid != was.Mysqld.Pid })
+	if st.Mysqld.Starts != 2 || st.Mysqld.Crashes != 0 {
+		t.Errorf("%+v", st.Mysqld)
+	}
+}
+
 func TestRestartBySQL(t *testing.T) {
 	t.Parallel()
 	g := newGuest(t)

@@ -55,6 +55,7 @@ type Store interface {
 // where it is said. An error of one call leaves the transaction usable, so that fn may go on after ErrNotFound or ErrExists.
 type Tx interface {
 	Instances() Instances
+	Clusters() Clusters
 	Events() Events
 	Catalogue() Catalogue
 	Quotas() Quotas
@@ -69,8 +70,10 @@ type InstanceFilter struct {
 	ProjectID string
 	HostID    string
 	ClusterID string
-	Marker    string // the id of the last instance of the page before; unknown ones, and those outside the filter, give ErrNotFound
-	Limit     int    // 0: all
+	// Unclustered leaves out the members of clusters that users see: those that are alone, or in an implicit cluster, remain.
+	Unclustered bool
+	Marker      string // the id of the last instance of the page before; unknown ones, and those outside the filter, give ErrNotFound
+	Limit       int    // 0: all
 }
 
 // Instances are listed newest first (by creation, then id).
@@ -81,10 +84,11 @@ type Instances interface {
 	Create(ctx context.Context, i *model.Instance) error
 	// Update compares i.Version with the row's (ErrConflict), writes, and raises i.Version.
 	Update(ctx context.Context, i *model.Instance) error
-	// Delete removes the row, and the instance's events and secrets with it; no error when it is gone.
+	// Delete removes the row, and the instance's events and secrets with it; no error when it is gone. Those of a cluster with the same id stay, until
+	// that is deleted, too.
 	Delete(ctx context.Context, id string) error
 	Usage(ctx context.Context, projectID string) (model.Usage, error)
-	// Addresses lists all addresses in use.
+	// Addresses lists all addresses in use, those of clusters' endpoints included.
 	Addresses(ctx context.Context) ([]string, error)
 }
 

@@ -59,6 +59,8 @@ type Instance struct {
 	// its own id.
 	ClusterID string
 	Priority  int // the higher, the rather it becomes the primary; 0 by default
+	// Detaching has it leave its cluster, with its data, and be alone. nodekeeper empties ClusterID and this when that is done.
+	Detaching bool
 
 	// Placement: chosen once by nodekeeper, and kept for life.
 	HostID  string

@@ -72,6 +72,8 @@ func instanceErrors(t *testing.T, s metastore.Store) {
 		{Marker: "none"},
 		{Marker: instance(1).ID, ProjectID: "p2"},
 		{Marker: instance(1).ID, HostID: "h2"},
+		{Marker: instance(1).ID, ClusterID: "c2"},
+		{Marker: instance(1).ID, Unclustered: true},
 	} {
 		err := s.View(ctx, func(tx metastore.Tx) error {
 			_, err := tx.Instances().List(ctx, f)

@@ -32,6 +32,14 @@ func Run(t *testing.T, open Open) {
 		"instance/filters":            instanceFilters,
 		"instance/pages":              instancePages,
 		"instance/rolled back value":  instanceRolledBackValue,
+		"cluster/round trip":          clusterRoundTrip,
+		"cluster/errors":              clusterErrors,
+		"cluster/lists":               clusterLists,
+		"cluster/members":             clusterMembers,
+		"cluster/addresses":           clusterAddresses,
+		"cluster/one id, two rows":    clusterOneID,
+		"cluster/history":             clusterHistory,
+		"cluster/texts and times":     clusterValues,
 		"events":                      eventLog,
 		"catalogue":                   catalogue,
 		"quotas":                      quotas,
@@ -94,7 +102,25 @@ func instance(n int) model.Instance {
 		Status: model.StatusResize, OperatingStatus: model.OperatingHealthy, ObservedGeneration: 2, ObservedRestart: 1,
 		Fault:           &model.Fault{Message: "m", Details: "line\nline", Created: at(7)},
 		VolumeUsedBytes: 1 << 40, RootEnabledAt: at(5), RootEnabledBy: "acc", RootEnabled: true,
+		ClusterID: "c1", Priority: -3, Detaching: true, Role: model.RoleReplica,
 		Created: at(n), Updated: at(n + 1), ServiceStatusUpdated: at(n + 2), Version: 1,
+	}
+}
+
+// cluster has a value that is not the zero value in every field.
+func cluster(n int) model.Cluster {
+	return model.Cluster{
+		ID: fmt.Sprintf("99999999-2222-4333-8444-%012d", n), ProjectID: "p1", Name: fmt.Sprintf("cluster %d", n), Implicit: true,
+		Desired: model.DesiredPresent, Generation: 3, DatastoreVersionID: "v1", Policy: "available", Acks: 2, MaxLag: 1500 * time.Millisecond,
+		Switchover: &model.Switchover{
+			Serial: 4, To: "b", From: "a", Timeout: time.Minute, Dead: true, Asked: at(3), Fault: "it\nfailed", Finished: true,
+		},
+		RestartSerial: 5, Spread: "anti-affinity",
+		ReadWrite: fmt.Sprintf("172.17.%d.%d", n/120, 1+n%120*2), ReadOnly: fmt.Sprintf("172.17.%d.%d", n/120, 2+n%120*2), ReadWritePort: 13306, ReadOnlyPort: 13307,
+		Status: model.StatusActive, Founded: true, PrimaryID: "a", Epoch: 1 << 40, Condition: "waits for b",
+		Alarms:             []model.Alarm{{Name: "no-spare", Text: "one \"member\" left", Since: at(8)}, {Name: "lag"}},
+		ObservedGeneration: 2, ObservedSwitchover: 3, ObservedRestart: 1,
+		Fault: &model.Fault{Message: "m", Details: "line\nline", Created: at(7)}, Created: at(n), Updated: at(n + 1), Version: 1,
 	}
 }
 

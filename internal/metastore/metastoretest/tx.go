@@ -78,9 +78,13 @@ func viewReadOnly(t *testing.T, s metastore.Store) {
 	ctx := t.Context()
 	create(t, s, instance(1))
 	for name, write := range map[string]func(metastore.Tx) error{
-		"create": func(tx metastore.Tx) error { i := instance(2); return tx.Instances().Create(ctx, &i) },
-		"update": func(tx metastore.Tx) error { i := instance(1); return tx.Instances().Update(ctx, &i) },
-		"delete": func(tx metastore.Tx) error { return tx.Instances().Delete(ctx, instance(1).ID) },
+		"create":  func(tx metastore.Tx) error { i := instance(2); return tx.Instances().Create(ctx, &i) },
+		"update":  func(tx metastore.Tx) error { i := instance(1); return tx.Instances().Update(ctx, &i) },
+		"delete":  func(tx metastore.Tx) error { return tx.Instances().Delete(ctx, instance(1).ID) },
+		"cluster": func(tx metastore.Tx) error { c := cluster(1); return tx.Clusters().Create(ctx, &c) },
+		"turn": func(tx metastore.Tx) error {
+			return tx.Clusters().AppendTurn(ctx, &model.Turn{ClusterID: "c", Epoch: 1})
+		},
 		"event":  func(tx metastore.Tx) error { return tx.Events().Append(ctx, &model.Event{}) },
 		"secret": func(tx metastore.Tx) error { return tx.Secrets().Put(ctx, "o", "n", nil) },
 		"role":   func(tx metastore.Tx) error { return tx.Identity().Roles().Create(ctx, model.Role{}) },

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/huker/huker/internal/metastore"
+	"github.com/huker/huker/internal/metastore/metastoretest"
 	"github.com/huker/huker/internal/metastore/mysql"
 	"github.com/huker/huker/internal/metastore/mysql/mysqltest"
 	"github.com/huker/huker/internal/metastore/sqlite"
@@ -174,6 +175,47 @@ func TestKilledWhileMigrating(t *testing.T) {
 			require.NoError(t, st.Ping(t.Context()))
 			require.NoError(t, st.Close())
 		})
+	}
+}
+
+// TestUpgradeToClusters: rows of the version before stay as they are, also when the upgrade is killed after any of its statements.
+func TestUpgradeToClusters(t *testing.T) {
+	s := server(t)
+	old := fstest.MapFS{}
+	for _, name := range []string{"00001_init.sql", "00002_hosts.sql"} {
+		b, err := fs.ReadFile(mysql.Migrations, "migrations/"+name)
+		require.NoError(t, err)
+		old[name] = &fstest.MapFile{Data: b}
+	}
+	fill := func(t *testing.T) mysqltest.Login {
+		l := s.Database(t)
+		require.NoError(t, mysql.Migrate(t.Context(), config(s.Socket(), l), old))
+		_, err := s.Root.ExecContext(t.Context(), strings.Replace(metastoretest.BeforeClusters, "INTO ", "INTO "+l.Database+".", 1))
+		require.NoError(t, err)
+		return l
+	}
+	l, statements := fill(t), 0
+	st, err := mysql.Open(t.Context(), config(s.Proxy(t, func(string) mysqltest.Fate { statements++; return mysqltest.Pass }), l))
+	require.NoError(t, err)
+	require.NoError(t, st.Close())
+	want := strings.ReplaceAll(schema(t, s, l.Database), l.Database, "database")
+	metastoretest.AfterClusters(t, openAt(t, config(s.Socket(), l)))
+	step := 1
+	if testing.Short() {
+		step = 5
+	}
+	for last := 1; last <= statements; last += step {
+		l, n := fill(t), 0
+		_, err := mysql.Open(t.Context(), config(s.Proxy(t, func(string) mysqltest.Fate {
+			if n++; n == last {
+				return mysqltest.CutAfter
+			}
+			return mysqltest.Pass
+		}), l))
+		require.Error(t, err, "after %d", last)
+		st := openAt(t, config(s.Socket(), l))
+		require.Equal(t, want, strings.ReplaceAll(schema(t, s, l.Database), l.Database, "database"), "after %d", last)
+		metastoretest.AfterClusters(t, st)
 	}
 }
 

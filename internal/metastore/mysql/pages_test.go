@@ -29,11 +29,25 @@ func TestPagesUseAnIndex(t *testing.T) {
 	st := openAt(t, config(s.Proxy(t, f.ask), l))
 	ctx := t.Context()
 	id := func(n int) string { return fmt.Sprintf("%06d", n) }
+	clustered := func(n int) string { // every tenth is hidden
+		switch n % 10 {
+		case 0:
+			return fmt.Sprint("explicit ", n/30)
+		case 1:
+			return fmt.Sprint("implicit ", n/30)
+		}
+		return ""
+	}
 	require.NoError(t, st.Update(ctx, func(tx metastore.Tx) error {
 		for n := range rows {
+			if c := clustered(n); n%30 < 2 {
+				if err := tx.Clusters().Create(ctx, &model.Cluster{ID: c, Implicit: n%30 == 1}); err != nil {
+					return err
+				}
+			}
 			i := model.Instance{
 				ID: id(n), Name: strings.Repeat("n", 50), ProjectID: []string{"big", "big", "big", "medium"}[n%4], HostID: fmt.Sprint("host ", n%20),
-				Created: time.Unix(int64(n/3), 0), Address: fmt.Sprintf("10.0.%d.%d", n/250, n%250),
+				ClusterID: clustered(n), Created: time.Unix(int64(n/3), 0), Address: fmt.Sprintf("10.0.%d.%d", n/250, n%250),
 			}
 			switch {
 			case n%2500 == 0:
@@ -67,6 +81,9 @@ func TestPagesUseAnIndex(t *testing.T) {
 			"of an old project, next":  {metastore.InstanceFilter{ProjectID: "old", Marker: id(3802)}, "", limit, 3 * limit},
 			"of a new project":         {metastore.InstanceFilter{ProjectID: "new"}, "", limit, 3 * limit},
 			"of a new project, last":   {metastore.InstanceFilter{ProjectID: "new", Marker: id(6010)}, "instances_project", 4, 3 * limit},
+			"unclustered":              {metastore.InstanceFilter{Unclustered: true, Marker: id(rows/2 + 4)}, "instances_page", limit, 3 * limit},
+			"unclustered, a project's": {metastore.InstanceFilter{Unclustered: true, ProjectID: "medium", Marker: id(rows/2 + 3)}, "instances_project", limit, 3 * limit},
+			"of a cluster":             {metastore.InstanceFilter{ClusterID: "explicit 7"}, "instances_cluster", 3, 4},
 			"of a host":                {metastore.InstanceFilter{HostID: "host 7", Marker: id(5007)}, "instances_host", limit, limit + 5},
 			"of a project and a host":  {metastore.InstanceFilter{HostID: "host 7", ProjectID: "medium", Marker: id(5007)}, "", limit, 4 * limit},
 		} {

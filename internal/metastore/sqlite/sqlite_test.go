@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -114,6 +115,21 @@ func TestReopen(t *testing.T) {
 	}
 	_, err := os.Stat(path)
 	require.NoError(t, err)
+}
+
+// TestUpgradeToClusters: rows of the version before stay as they are.
+func TestUpgradeToClusters(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "meta.db")
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, os.DirFS("migrations"), goose.WithDisableGlobalRegistry(true))
+	require.NoError(t, err)
+	_, err = p.UpTo(t.Context(), 2)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), metastoretest.BeforeClusters)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	metastoretest.AfterClusters(t, openAt(t, path))
 }
 
 func TestRefuses(t *testing.T) {

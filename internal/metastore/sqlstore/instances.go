@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/huker/huker/internal/metastore"
@@ -17,16 +18,17 @@ const (
 	instanceColumns = `project_id, name, desired, generation, datastore_version_id, flavor_id, volume_gb, volume_type,
 		is_public, allowed_cidrs, restart_serial, bootstrap, force_delete, host_id, address, status, operating_status,
 		observed_generation, observed_restart, fault_message, fault_details, fault_created, volume_used_bytes,
-		root_enabled, root_enabled_at, root_enabled_by, created, updated, service_status_updated, version, id`
+		root_enabled, root_enabled_at, root_enabled_by, cluster_id, priority, detaching, role, created, updated, service_status_updated, version, id`
 	selectInstance = "SELECT " + instanceColumns + " FROM instances"
 	insertInstance = "INSERT INTO instances (" + instanceColumns + `) VALUES
-		(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	updateInstance = `UPDATE instances SET project_id = ?, name = ?, desired = ?, generation = ?, datastore_version_id = ?,
 		flavor_id = ?, volume_gb = ?, volume_type = ?, is_public = ?, allowed_cidrs = ?, restart_serial = ?, bootstrap = ?,
 		force_delete = ?, host_id = ?, address = ?, status = ?, operating_status = ?, observed_generation = ?,
 		observed_restart = ?, fault_message = ?, fault_details = ?, fault_created = ?, volume_used_bytes = ?, root_enabled = ?,
-		root_enabled_at = ?, root_enabled_by = ?, created = ?, updated = ?, service_status_updated = ?, version = ?
+		root_enabled_at = ?, root_enabled_by = ?, cluster_id = ?, priority = ?, detaching = ?, role = ?, created = ?, updated = ?, service_status_updated = ?, version = ?
 		WHERE id = ? AND version = ?`
+	unclustered = " AND (cluster_id = '' OR EXISTS (SELECT 1 FROM clusters c WHERE c.id = instances.cluster_id AND c.implicit = 1))"
 )
 
 func instanceArgs(i *model.Instance, version int64) ([]any, error) {
@@ -51,8 +53,8 @@ func instanceArgs(i *model.Instance, version int64) ([]any, error) {
 		i.ProjectID, i.Name, string(i.Desired), i.Generation, i.DatastoreVersionID, i.FlavorID, i.VolumeGB, i.VolumeType,
 		i.Access.IsPublic, cidrs, i.RestartSerial, bootstrap, i.ForceDelete, i.HostID, orNull(i.Address), string(i.Status),
 		string(i.OperatingStatus), i.ObservedGeneration, i.ObservedRestart, message, details, faulted, i.VolumeUsedBytes,
-		i.RootEnabled, micros(i.RootEnabledAt), i.RootEnabledBy, micros(i.Created), micros(i.Updated),
-		micros(i.ServiceStatusUpdated), version, i.ID,
+		i.RootEnabled, micros(i.RootEnabledAt), i.RootEnabledBy, i.ClusterID, i.Priority, i.Detaching, string(i.Role), micros(i.Created),
+		micros(i.Updated), micros(i.ServiceStatusUpdated), version, i.ID,
 	}, nil
 }
 
@@ -64,8 +66,8 @@ func scanInstance(r scanner) (model.Instance, error) {
 		&i.ProjectID, &i.Name, &i.Desired, &i.Generation, &i.DatastoreVersionID, &i.FlavorID, &i.VolumeGB, &i.VolumeType,
 		&i.Access.IsPublic, doc{&i.Access.AllowedCIDRs}, &i.RestartSerial, doc{&i.Bootstrap}, &i.ForceDelete, &i.HostID,
 		text{&i.Address}, &i.Status, &i.OperatingStatus, &i.ObservedGeneration, &i.ObservedRestart, &message, &details,
-		&faulted, &i.VolumeUsedBytes, &i.RootEnabled, stamp{&i.RootEnabledAt}, &i.RootEnabledBy, stamp{&i.Created},
-		stamp{&i.Updated}, stamp{&i.ServiceStatusUpdated}, &i.Version, &i.ID,
+		&faulted, &i.VolumeUsedBytes, &i.RootEnabled, stamp{&i.RootEnabledAt}, &i.RootEnabledBy,
+		&i.ClusterID, &i.Priority, &i.Detaching, &i.Role, stamp{&i.Created}, stamp{&i.Updated}, stamp{&i.ServiceStatusUpdated}, &i.Version, &i.ID,
 	)
 	if err != nil {
 		return model.Instance{}, err
@@ -89,11 +91,14 @@ func (t instances) List(ctx context.Context, f metastore.InstanceFilter) ([]mode
 	if f.HostID != "" {
 		query, args = query+" AND host_id = ?", append(args, f.HostID)
 	}
+	if f.ClusterID != "" {
+		query, args = query+" AND cluster_id = ?", append(args, f.ClusterID)
+	}
+	if f.Unclustered {
+		query += unclustered
+	}
 	if f.Marker != "" {
-		m, err := t.Get(ctx, f.Marker)
-		if err == nil && (f.ProjectID != "" && m.ProjectID != f.ProjectID || f.HostID != "" && m.HostID != f.HostID) {
-			err = metastore.ErrNotFound // another project's ids are as good as none
-		}
+		m, err := one(ctx, t.tx, scanInstance, query+" AND id = ?", append(slices.Clone(args), f.Marker)...) // another project's ids are as good as none
 		if err != nil {
 			return nil, fmt.Errorf("list instances after marker %s: %w", f.Marker, err)
 		}
@@ -117,7 +122,7 @@ func (t instances) Create(ctx context.Context, i *model.Instance) error {
 	if err != nil {
 		return fmt.Errorf("create instance %s: %w", i.ID, err)
 	}
-	t.setVersion(i, 1)
+	t.setVersion(&i.Version, 1)
 	return nil
 }
 
@@ -137,26 +142,32 @@ func (t instances) Update(ctx context.Context, i *model.Instance) error {
 		}
 		return fmt.Errorf("update instance %s: %w", i.ID, err)
 	}
-	t.setVersion(i, i.Version+1)
+	t.setVersion(&i.Version, i.Version+1)
 	return nil
 }
 
 // setVersion gives the caller's value its new version, and takes it back if the attempt comes to nothing: a rerun
 // must find the value as it was.
-func (t instances) setVersion(i *model.Instance, v int64) {
-	before := i.Version
-	t.undo = append(t.undo, func() { i.Version = before })
-	i.Version = v
+func (t *tx) setVersion(version *int64, v int64) {
+	before := *version
+	t.undo = append(t.undo, func() { *version = before })
+	*version = v
 }
 
 func (t instances) Delete(ctx context.Context, id string) error {
-	for _, query := range []string{
-		"DELETE FROM events WHERE instance_id = ?",
-		"DELETE FROM secrets WHERE owner = ?",
-		"DELETE FROM instances WHERE id = ?",
-	} {
-		if _, err := t.exec(ctx, query, id); err != nil {
-			return fmt.Errorf("delete instance %s: %w", id, err)
+	_, err := t.exec(ctx, "DELETE FROM instances WHERE id = ?", id)
+	if err == nil {
+		err = t.deleteOwned(ctx, id)
+	}
+	return op(err, "delete instance %s", id)
+}
+
+// deleteOwned removes what belongs to an id when nothing has that id any more: an implicit cluster has its first instance's, and either may outlive the other.
+func (t *tx) deleteOwned(ctx context.Context, id string) error {
+	const neither = " AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = ?) AND NOT EXISTS (SELECT 1 FROM clusters c WHERE c.id = ?)"
+	for _, query := range []string{"DELETE FROM events WHERE instance_id = ?" + neither, "DELETE FROM secrets WHERE owner = ?" + neither} {
+		if _, err := t.exec(ctx, query, id, id, id); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -172,7 +183,8 @@ func (t instances) Usage(ctx context.Context, projectID string) (model.Usage, er
 }
 
 func (t instances) Addresses(ctx context.Context) ([]string, error) {
-	as, err := all(ctx, t.tx, scanString, "SELECT address FROM instances WHERE address IS NOT NULL ORDER BY address")
+	as, err := all(ctx, t.tx, scanString, `SELECT address FROM instances WHERE address IS NOT NULL
+		UNION ALL SELECT rw_address FROM clusters WHERE rw_address IS NOT NULL UNION ALL SELECT ro_address FROM clusters WHERE ro_address IS NOT NULL`)
 	return as, op(err, "list addresses")
 }
 

@@ -26,6 +26,7 @@ type tx struct {
 var _ metastore.Tx = (*tx)(nil)
 
 func (t *tx) Instances() metastore.Instances { return instances{t} }
+func (t *tx) Clusters() metastore.Clusters   { return clusters{t} }
 func (t *tx) Events() metastore.Events       { return events{t} }
 func (t *tx) Catalogue() metastore.Catalogue { return catalogue{t} }
 func (t *tx) Quotas() metastore.Quotas       { return quotas{t} }
@@ -179,6 +180,9 @@ func (x text) Scan(src any) error {
 	return nil
 }
 
+// kept is a time as it comes back from a column; nested values have theirs as text, which would keep more.
+func kept(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }
+
 func orNull(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
 
 // doc reads a nested value that is kept as JSON; NULL leaves it alone.
@@ -201,7 +205,7 @@ func (d doc) Scan(src any) error {
 
 // The nested values that are kept as JSON.
 type nested interface {
-	[]string | map[string]string | *model.Bootstrap
+	[]string | map[string]string | *model.Bootstrap | []model.Alarm | *model.Switchover | *model.Fault | *model.Turn
 }
 
 func encode[T nested](v T) (string, error) {

@@ -87,6 +87,8 @@ func (s *supervisor) StartMysqld(context.Context) error  { return errors.ErrUnsu
 func (s *supervisor) StopMysqld(context.Context) error   { return errors.ErrUnsupported }
 func (s *supervisor) ReplaceAgent(context.Context) error { return errors.ErrUnsupported }
 
+func (s *supervisor) KillMysqld(ctx context.Context) error { return s.RestartMysqld(ctx) }
+
 func (s *supervisor) RestartMysqld(context.Context) error {
 	if err := s.mysqld.Kill(); err != nil {
 		return err

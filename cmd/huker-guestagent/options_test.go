@@ -126,6 +126,7 @@ type fixed struct{ status control.Status }
 func (f fixed) Watch(context.Context, uint64) (control.Status, error) { return f.status, nil }
 func (fixed) StartMysqld(context.Context) error                       { return errors.ErrUnsupported }
 func (fixed) StopMysqld(context.Context) error                        { return errors.ErrUnsupported }
+func (fixed) KillMysqld(context.Context) error                        { return errors.ErrUnsupported }
 func (fixed) RestartMysqld(context.Context) error                     { return errors.ErrUnsupported }
 func (fixed) ReplaceAgent(context.Context) error                      { return errors.ErrUnsupported }
 func (fixed) AgentReady(context.Context, int) error                   { return errors.ErrUnsupported }

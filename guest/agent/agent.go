@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,8 @@ type Supervisor interface {
 	Watch(ctx context.Context, after uint64) (control.Status, error)
 	// RestartMysqld returns when mysqld, configured anew, answers.
 	RestartMysqld(ctx context.Context) error
+	// KillMysqld ends mysqld at once, whatever waits in it; it is started again.
+	KillMysqld(ctx context.Context) error
 	// ReplaceAgent has the agent that the configuration names take over from this one.
 	ReplaceAgent(ctx context.Context) error
 	// Ready says that this agent works.
@@ -37,11 +40,14 @@ type Config struct {
 	Socket     string // mysqld's
 	StateDir   string // on the data volume, the agent's own
 	VolumeDir  string // the data volume
+	DataDir    string // mysqld's, on it
 	Logs       admin.Logs
 	Supervisor Supervisor
 	// Settings are the variables that follow from a size and can change while mysqld runs, whose buffer pool moves in steps of
 	// granule bytes.
 	Settings func(size protocol.ConfigureRequest, granule int64) (map[string]string, error)
+	// Part makes a run of mysqld a member of a cluster; nil: this guest is alone for ever.
+	Part func(db *sql.DB, m control.Mysqld) Part
 	// Store and Bus are nil when it is not even known how to reach them. The database is given its role all the same.
 	Store coord.Store
 	Bus   bus.Bus
@@ -68,6 +74,7 @@ type Agent struct {
 	log      *slog.Logger
 	entry    entry
 	records  *records
+	roster   *roster
 	status   *status
 	handlers map[string]handler
 	volume   func(context.Context, string) (volumeUse, error)
@@ -110,6 +117,7 @@ func New(cfg Config) (*Agent, error) {
 	removeLeftovers(cfg.StateDir)
 	a.entry = entry{socket: cfg.Socket, dir: cfg.StateDir, logs: cfg.Logs}
 	a.records = newRecords(cfg.Guest, cfg.StateDir, a.log, a.wake)
+	a.roster = newRoster(cfg.StateDir, a.log, a.wake)
 	restarts, err := a.done.restarts()
 	if err != nil {
 		a.log.Warn("what was carried out before is not known", "err", err)

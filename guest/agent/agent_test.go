@@ -84,7 +84,7 @@ func TestTheNewestRecordDecides(t *testing.T) {
 
 	g.put(lone(2)) // older: refused
 	members := lone(4)
-	members.Members, members.MinAcks = []string{"r1"}, 1
+	members.Members, members.MinAcks, members.SetAcks = []string{"r1"}, 1, 1
 	g.put(members)
 	g.until("locked by epoch 4", func(s protocol.GuestStatus) bool { return s.Mysqld.State == protocol.MysqldLocked && s.Epoch == 4 })
 
@@ -298,7 +298,12 @@ func TestCalls(t *testing.T) {
 }
 
 func FuzzHandle(f *testing.F) {
-	a := &Agent{handlers: handlers(), status: newStatus(protocol.GuestStatus{}), log: newTestLog()}
+	dir := f.TempDir()
+	log := newTestLog()
+	a := &Agent{
+		handlers: handlers(), status: newStatus(protocol.GuestStatus{}), log: log, recheck: make(chan struct{}, 1), roster: newRoster(dir, log, func() {}),
+		records: newRecords(protocol.GuestConfig{Record: lone(1)}, dir, log, func() {}),
+	}
 	for kind := range a.handlers {
 		f.Add(kind, []byte(`{"name":"x"}`))
 	}

@@ -48,6 +48,13 @@ func (s *fakeSession) ID() string                  { return s.id }
 func (s *fakeSession) Done() <-chan struct{}       { return s.done }
 func (s *fakeSession) Close(context.Context) error { s.once.Do(func() { close(s.done) }); return nil }
 
+// count is how often something ephemeral was written.
+func (f *fakeStore) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.puts
+}
+
 func (f *fakeStore) check() error {
 	if f.away {
 		return fmt.Errorf("fake: %w", coord.ErrUnavailable)
@@ -231,6 +238,8 @@ func (f *fakeSupervisor) RestartMysqld(context.Context) error {
 	f.started()
 	return nil
 }
+
+func (f *fakeSupervisor) KillMysqld(ctx context.Context) error { return f.RestartMysqld(ctx) }
 
 func (f *fakeSupervisor) ReplaceAgent(context.Context) error {
 	f.mu.Lock()

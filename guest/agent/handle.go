@@ -87,12 +87,11 @@ type handler = func(ctx context.Context, c call) (any, error)
 // handlers are what a guest can be asked for, by kind.
 func handlers() map[string]handler {
 	return map[string]handler{
-		protocol.KindGuestStatus: func(_ context.Context, c call) (any, error) {
-			now, _ := c.status.get()
-			return now, nil
-		},
-		protocol.KindRestart:   with(call.restart),
-		protocol.KindConfigure: with(call.configure),
+		protocol.KindGuestStatus: func(ctx context.Context, c call) (any, error) { return c.look(ctx, protocol.LookRequest{}) },
+		protocol.KindLook:        with(call.look),
+		protocol.KindRebuild:     with(call.orderRebuild),
+		protocol.KindRestart:     with(call.restart),
+		protocol.KindConfigure:   with(call.configure),
 		protocol.KindPrepare: inside(func(ctx context.Context, s *admin.Server, _ bool, b model.Bootstrap) (any, error) {
 			if err := s.CreateDatabases(ctx, b.Databases, true); err != nil {
 				return nil, err

@@ -128,47 +128,61 @@ func (a *Agent) recordLoop(ctx context.Context) {
 
 // followRecord reads the record and watches it until the watch ends.
 func (a *Agent) followRecord(ctx context.Context, again *retry) error {
-	key := protocol.RecordKey(a.cfg.Guest.Record.Cluster)
+	cluster := a.cfg.Guest.Record.Cluster
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, err := a.cfg.Store.Watch(ctx, key) // before Get: nothing is missed between the two
+	events, err := a.cfg.Store.Watch(ctx, protocol.ClusterPrefix(cluster)) // before Get: nothing is missed between the two
 	if err != nil {
 		return err
 	}
-	if err := a.readRecord(ctx, key); err != nil {
+	if err := a.readCluster(ctx, cluster); err != nil {
 		return err
 	}
 	again.reset()
 	for e := range events {
 		switch {
 		case e.Resync:
-			if err := a.readRecord(ctx, key); err != nil {
+			if err := a.readCluster(ctx, cluster); err != nil {
 				return err
 			}
-		case e.Key == key && e.Entry != nil:
+		case e.Key == protocol.RecordKey(cluster) && e.Entry != nil:
 			a.takeRecord(e.Entry.Value)
+		case e.Key == protocol.RosterKey(cluster) && e.Entry != nil:
+			a.takeRoster(e.Entry.Value)
 		}
 	}
 	return errors.New("the watch ended")
 }
 
-func (a *Agent) readRecord(ctx context.Context, key string) error {
-	e, err := a.cfg.Store.Get(ctx, key)
-	if errors.Is(err, coord.ErrNotFound) {
-		return nil // none is published for this cluster: what the configuration said stays
+// readCluster reads the record and the roster. Where none is published, what the configuration said stays.
+func (a *Agent) readCluster(ctx context.Context, cluster string) error {
+	for key, take := range map[string]func([]byte){protocol.RosterKey(cluster): a.takeRoster, protocol.RecordKey(cluster): a.takeRecord} {
+		e, err := a.cfg.Store.Get(ctx, key)
+		if errors.Is(err, coord.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		take(e.Value)
 	}
-	if err != nil {
-		return err
-	}
-	a.takeRecord(e.Value)
 	return nil
 }
 
 func (a *Agent) takeRecord(value []byte) {
-	var rec durability.Record
-	if err := json.Unmarshal(value, &rec); err != nil {
-		a.log.Error("the record in coordination cannot be read", "op", "record.take", "err", err)
+	rec, err := durability.Parse(value)
+	if err != nil {
+		a.log.Error("the record in coordination cannot be gone by", "op", "record.take", "err", err)
 		return
 	}
 	a.records.offer(rec, "coordination")
+}
+
+func (a *Agent) takeRoster(value []byte) {
+	var r protocol.Roster
+	if err := json.Unmarshal(value, &r); err != nil {
+		a.log.Error("the roster in coordination cannot be read", "op", "roster.take", "err", err)
+		return
+	}
+	a.roster.take(r)
 }

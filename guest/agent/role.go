@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"github.com/huker/huker/internal/durability"
-
 )
 
 // role is what a record makes of an instance.

@@ -16,9 +16,15 @@ type status struct {
 	server  *admin.Server // non-nil while the database serves
 	run     time.Time     // the start of the mysqld whose gate is held; zero while none is
 	changed chan struct{} // closed and replaced at each change
+	ended   chan struct{} // closed and replaced after each reading
+	reading int           // readings that were begun
+	done    int           // the newest that is over
+	busy    bool          // somebody reads mysqld, time and again
 }
 
-func newStatus(s protocol.GuestStatus) *status { return &status{now: s, changed: make(chan struct{})} }
+func newStatus(s protocol.GuestStatus) *status {
+	return &status{now: s, changed: make(chan struct{}), ended: make(chan struct{})}
+}
 
 // get gives the status, and a channel that is closed when it is no longer the present one.
 func (s *status) get() (protocol.GuestStatus, <-chan struct{}) {
@@ -82,8 +88,55 @@ func (s *status) holds(ctx context.Context, run time.Time) error {
 }
 
 func (s *status) signal(before protocol.GuestStatus, had *admin.Server) {
-	if s.now != before || s.server != had {
+	s.now.Serial = before.Serial + 1
+	if news(before, s.now) || s.server != had {
 		close(s.changed)
 		s.changed = make(chan struct{})
+	}
+}
+
+// read lets look look at mysqld, of which it puts into the status what it finds; whoever waits in reread for a newer one than there was, has it then.
+func (s *status) read(look func()) {
+	s.mu.Lock()
+	s.busy = true
+	s.reading++
+	n := s.reading
+	s.mu.Unlock()
+	look()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = n
+	close(s.ended)
+	s.ended = make(chan struct{})
+}
+
+// unread says that nobody reads mysqld any more.
+func (s *status) unread() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = false
+	close(s.ended)
+	s.ended = make(chan struct{})
+}
+
+// reread waits until the status was read after the call. Where nobody can ask mysqld, it is as new as can be.
+func (s *status) reread(ctx context.Context, wake func()) error {
+	s.mu.Lock()
+	after := s.reading
+	s.mu.Unlock()
+	wake()
+	for {
+		s.mu.Lock()
+		over, ended := s.done > after || !s.busy, s.ended
+		s.mu.Unlock()
+		if over {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ended:
+			wake()
+		}
 	}
 }

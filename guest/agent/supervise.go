@@ -64,6 +64,7 @@ func (a *Agent) observe(m control.Mysqld, tenure bool) {
 		if tenure {
 			return
 		}
+		now.Part = a.absent(m)
 		now.Mysqld.State, now.Mysqld.Since, now.Fault = string(m.Phase), m.Since, m.Reason
 		if m.Phase == control.Running {
 			now.Mysqld.State = protocol.MysqldStarting // it answers, but not for its clients yet
@@ -119,11 +120,22 @@ func (a *Agent) tenure(ctx context.Context, m control.Mysqld) {
 		return // ctx has ended
 	}
 	defer func() { _ = db.Close() }()
+	p := a.newPlayer(db, server, m)
+	defer p.close()
+	defer a.status.unread()
 	verify := time.NewTicker(verifyEvery)
 	defer verify.Stop()
 	var said string
 	for {
-		err := a.hold(ctx, server, m)
+		if p != nil && a.roster.several() {
+			a.status.read(func() { p.next = p.play(ctx) })
+			if !a.until(ctx, p.next) {
+				return
+			}
+			continue
+		}
+		var err error
+		a.status.read(func() { err = a.hold(ctx, server, m) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -146,6 +158,19 @@ func (a *Agent) tenure(ctx context.Context, m control.Mysqld) {
 		case <-soon:
 		}
 	}
+}
+
+// until waits for so long, or until something is to be looked at; false when ctx ends.
+func (a *Agent) until(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-a.recheck:
+	case <-t.C:
+	}
+	return ctx.Err() == nil
 }
 
 // signIn polls mysqld until it lets the agent in; nil when ctx ends before that.

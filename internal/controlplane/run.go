@@ -249,7 +249,7 @@ func capacityOf(ctx context.Context, engine *docker.Driver, dataDir string, rese
 
 func (p *plane) newKeeper() (*keeper.Keeper, error) {
 	keys := etcd.NewGatekeeper(p.coord)
-	return keeper.New(keeper.Config{Deployment: p.cfg.Name, Coordination: engines.Etcd(p.etcd.Endpoints()...)}, keeper.Engines{
+	return keeper.New(keeper.Config{Deployment: p.cfg.Name, Coordination: engines.Etcd(p.etcd.Endpoints()...), Range: p.net.Subnet}, keeper.Engines{
 		Store: p.store, Coord: p.coord, Bus: p.bus, Keys: keys, Queues: etcdbus.NewGatekeeper(keys),
 		Certs: certificates{p.ca}, Addresses: pool{},
 	}, p.cfg.Log.With("part", "nodekeeper"))

@@ -114,8 +114,16 @@ func (k *Keeper) guestConfig(o Observation) protocol.GuestConfig {
 		Instance: i.ID, Deployment: k.cfg.Deployment, Engine: o.Version.Engine, Version: o.Version.Name,
 		MemoryMB: o.Flavor.RAMMB, CPUs: o.Flavor.VCPUs, VolumeGB: i.VolumeGB, ServerID: serverID(i.Address),
 		Coordination: k.cfg.Coordination, Bus: k.cfg.Bus, Principal: principal(i.ID),
-		Record: durability.Alone(i.ID),
+		Record: firstRecord(i),
 	}
+}
+
+// firstRecord is what an instance goes by until it hears of a newer one: alone, or, as a member, no part in anything.
+func firstRecord(i *model.Instance) durability.Record {
+	if i.ClusterID == "" || i.ClusterID == i.ID {
+		return durability.Alone(i.ID)
+	}
+	return durability.Unborn(i.ClusterID)
 }
 
 func (k *Keeper) prepare(ctx context.Context, o Observation) error {
@@ -239,13 +247,16 @@ func (k *Keeper) revoke(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("listing the guest's keys: %w", err)
 	}
-	ops := []coord.Op{coord.Delete(protocol.RecordKey(id), 0)}
+	ops := make([]coord.Op, 0, len(entries))
 	for _, e := range entries {
 		ops = append(ops, coord.Delete(e.Key, 0))
 	}
-	if err := k.e.Coord.Apply(ctx, ops...); err != nil {
-		return fmt.Errorf("removing the guest's keys: %w", err)
+	if len(ops) > 0 {
+		if err := k.e.Coord.Apply(ctx, ops...); err != nil {
+			return fmt.Errorf("removing the guest's keys: %w", err)
+		}
 	}
+	k.view.forgetWord(id)
 	fault.Pass(ctx, PointDropped)
 	return nil
 }

@@ -35,7 +35,7 @@ func (k *Keeper) admit(ctx context.Context, i *model.Instance) (map[string][]byt
 	if err != nil {
 		return nil, err
 	}
-	prefixes := []string{protocol.GuestPrefix(i.ID), protocol.RecordKey(i.ID)}
+	prefixes := []string{protocol.GuestPrefix(i.ID), protocol.ClusterPrefix(clusterID(i))}
 	if err := k.e.Keys.Admit(ctx, principal(i.ID), prefixes); err != nil {
 		return nil, fmt.Errorf("admitting the guest: %w", err)
 	}
@@ -71,7 +71,7 @@ func (k *Keeper) certificates(ctx context.Context, i *model.Instance) (map[strin
 		return files, nil
 	}
 	made := map[string][]byte{}
-	if made[fileCA], made[fileCAKey], made[fileServerCert], made[fileServerKey], err = k.e.Certs.Database(i.ID, []string{i.Address}); err != nil {
+	if err := k.makeCertificates(ctx, i, made); err != nil {
 		return nil, fmt.Errorf("making the database's certificates: %w", err)
 	}
 	if made[fileCoordCA], made[fileAgentCert], made[fileAgentKey], err = k.e.Certs.Principal(principal(i.ID)); err != nil {
@@ -95,3 +95,66 @@ func (k *Keeper) certificates(ctx context.Context, i *model.Instance) (map[strin
 	delete(made, fileCAKey)
 	return made, nil
 }
+
+// clusterID is the cluster that an instance belongs to: one that is alone is its own.
+func clusterID(i *model.Instance) string {
+	if i.ClusterID == "" {
+		return i.ID
+	}
+	return i.ClusterID
+}
+
+// makeCertificates makes an instance's server certificate: of a CA of its own, or, for a member, of its cluster's, so that clients of the cluster trust
+// whoever is the primary, and members know each other. The CA of an implicit cluster is that of the instance which it began with.
+func (k *Keeper) makeCertificates(ctx context.Context, i *model.Instance, made map[string][]byte) (err error) {
+	if i.ClusterID == "" || i.ClusterID == i.ID {
+		made[fileCA], made[fileCAKey], made[fileServerCert], made[fileServerKey], err = k.e.Certs.Database(i.ID, []string{i.Address})
+		return err
+	}
+	ca, key, row, err := k.clusterCA(ctx, i.ClusterID)
+	if err != nil {
+		return err
+	}
+	addresses := []string{i.Address}
+	if row.ReadWrite != "" {
+		addresses = append(addresses, row.ReadWrite, row.ReadOnly, "127.0.0.1", "localhost")
+	}
+	made[fileCA] = ca
+	made[fileServerCert], made[fileServerKey], err = k.e.Certs.Member(ca, key, i.ID, addresses)
+	return err
+}
+
+// clusterCA gives a cluster's authority, which is made when its first member needs it.
+func (k *Keeper) clusterCA(ctx context.Context, id string) (ca, key []byte, row model.Cluster, err error) {
+	read := func(tx metastore.Tx) error {
+		if row, err = tx.Clusters().Get(ctx, id); err != nil {
+			return err
+		}
+		if !row.Implicit && row.ReadWrite == "" {
+			return errNoEndpoint
+		}
+		if ca, err = tx.Secrets().Get(ctx, id, fileCA); err != nil {
+			return err
+		}
+		key, err = tx.Secrets().Get(ctx, id, fileCAKey)
+		return err
+	}
+	if err = k.e.Store.View(ctx, read); !errors.Is(err, metastore.ErrNotFound) || row.ID == "" {
+		return ca, key, row, err
+	}
+	madeCA, madeKey, _, _, err := k.e.Certs.Database(id, []string{row.ReadWrite})
+	if err != nil {
+		return nil, nil, row, err
+	}
+	err = k.update(ctx, func(tx metastore.Tx) error {
+		if err := read(tx); !errors.Is(err, metastore.ErrNotFound) || row.ID == "" {
+			return err // another worker made it meanwhile
+		}
+		ca, key = madeCA, madeKey
+		return errors.Join(tx.Secrets().Put(ctx, id, fileCA, ca), tx.Secrets().Put(ctx, id, fileCAKey, key))
+	})
+	return ca, key, row, err
+}
+
+// errNoEndpoint says that a cluster's addresses, which its members' certificates name, are not chosen yet.
+var errNoEndpoint = errors.New("the cluster has no addresses yet")

@@ -17,6 +17,7 @@ type Observation struct {
 	HostAlive bool
 	Container *protocol.ContainerStatus // nil: never heard of
 	Guest     *protocol.GuestStatus     // nil: no agent is alive
+	Held      string                    // why its cluster cannot do without it yet; empty: it can
 	Now       time.Time
 }
 
@@ -60,6 +61,9 @@ type rule struct {
 func rules() []rule {
 	return []rule{
 		{"deleted, never placed", func(o *Observation) bool { return o.deleted() && o.Instance.HostID == "" }, always(StepForget)},
+		{"deleted, part of its cluster", func(o *Observation) bool { return o.deleted() && o.Held != "" && !o.Instance.ForceDelete }, func(o *Observation) Step {
+			return Step{Kind: StepWait, Reason: o.Held}
+		}},
 		{"deleted, host away", func(o *Observation) bool { return o.deleted() && !o.HostAlive }, waitForHost},
 		{"deleted", (*Observation).deleted, always(StepRemove)},
 		{"not placed", func(o *Observation) bool { return o.Instance.HostID == "" }, always(StepPlace)},
@@ -88,7 +92,7 @@ func rules() []rule {
 		{"not serving", func(o *Observation) bool { return o.Guest.Mysqld.State != protocol.MysqldServing }, func(o *Observation) Step {
 			return o.unwell("mysqld is " + o.Guest.Mysqld.State)
 		}},
-		{"first contents", func(o *Observation) bool { return o.Instance.Bootstrap != nil }, always(StepPrepare)},
+		{"first contents", (*Observation).mustPrepare, always(StepPrepare)},
 		{"size not in effect", func(o *Observation) bool { return o.Guest.ConfigMemMB != o.Flavor.RAMMB }, always(StepConfigure)},
 		{"not written down", (*Observation).unsettled, always(StepSettle)},
 	}
@@ -133,6 +137,11 @@ func (o *Observation) mustShrink() bool {
 
 func (o *Observation) mustRestart() bool {
 	return o.Guest.RestartsDone < o.Instance.RestartSerial && o.Guest.Mysqld.State != protocol.MysqldPreparing
+}
+
+// mustPrepare: what a member writes first goes to all of its cluster, so it is for the primary to write it.
+func (o *Observation) mustPrepare() bool {
+	return o.Instance.Bootstrap != nil && (o.Instance.ClusterID == "" || o.Guest.Part != nil && o.Guest.Part.Open())
 }
 
 func (o *Observation) unsettled() bool {

@@ -8,6 +8,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,12 +34,18 @@ type Certificates interface {
 	Principal(name string) (ca, cert, key []byte, err error)
 	// Database makes an instance's own CA and a server certificate for its addresses.
 	Database(instance string, addresses []string) (ca, caKey, cert, key []byte, err error)
+	// Member makes a server certificate of the CA of a member's cluster.
+	Member(ca, caKey []byte, instance string, addresses []string) (cert, key []byte, err error)
 }
 
 // Addresses gives out addresses for databases.
 type Addresses interface {
 	// Next gives a free address of a subnet, given those in use.
 	Next(subnet string, used []string) (string, error)
+	// Endpoint gives a free address for a cluster's clients, given those in use, of a deployment's range.
+	Endpoint(within string, used []string) (string, error)
+	// Ports gives two free ports, given those in use.
+	Ports(used []int) (readWrite, readOnly int, err error)
 }
 
 // Config of a nodekeeper.
@@ -84,7 +91,12 @@ type Keeper struct {
 	log   *slog.Logger
 	now   func() time.Time
 	term  int64         // of the leadership; set before anything else is done in it
+	since time.Time     // when this term began to look
 	hosts chan struct{} // capacity 1: something was heard of a host
+
+	clusters     *clusters // of this term
+	clusterQueue *queue
+	settleQueue  *queue // clusters whose rows have to be written
 
 	admitted map[string]bool // hosts, in this term
 }
@@ -106,7 +118,7 @@ func New(cfg Config, e Engines, log *slog.Logger) (*Keeper, error) {
 	if cfg.OrphanGrace == 0 {
 		cfg.OrphanGrace = 5 * time.Minute
 	}
-	return &Keeper{cfg: cfg, e: e, queue: newQueue(), log: log, now: time.Now, hosts: make(chan struct{}, 1)}, nil
+	return &Keeper{cfg: cfg, e: e, queue: newQueue(), clusterQueue: newQueue(), settleQueue: newQueue(), clusters: newClusters(), log: log, now: time.Now, hosts: make(chan struct{}, 1)}, nil
 }
 
 // Run stands for election and, while elected, keeps everything in line, until ctx ends.
@@ -147,7 +159,8 @@ func (k *Keeper) lead(ctx context.Context) error {
 	if err := k.begin(ctx); err != nil {
 		return err
 	}
-	k.view, k.admitted = newView(k.queue.add, k.heard), map[string]bool{}
+	k.view, k.admitted = newView(k.wakeInstance, k.heard, k.clusterQueue.add), map[string]bool{}
+	k.clusters = newClusters()
 	var wg sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		wg.Add(1)
@@ -165,6 +178,7 @@ func (k *Keeper) lead(ctx context.Context) error {
 	case <-synced: // decide nothing on an empty view
 	case <-ctx.Done():
 	}
+	k.since = k.now()
 	part("hosts", k.register)
 	part("listening", func(ctx context.Context) error {
 		return k.e.Bus.Serve(ctx, protocol.KeeperQueue, 4, k.kicked)
@@ -173,6 +187,10 @@ func (k *Keeper) lead(ctx context.Context) error {
 	part("orphans", k.sweep)
 	for range k.cfg.Workers {
 		part("working", k.work)
+		part("conducting", k.workClusters)
+	}
+	for range settlers {
+		part("writing down", k.workSettle)
 	}
 	wg.Wait()
 	return context.Cause(ctx)
@@ -181,10 +199,14 @@ func (k *Keeper) lead(ctx context.Context) error {
 // kicked takes a hint that an instance is worth looking at.
 func (k *Keeper) kicked(_ context.Context, m bus.Message) ([]byte, error) {
 	var kick protocol.Kick
-	if m.Kind != protocol.KindKick || json.Unmarshal(m.Body, &kick) != nil || kick.Instance == "" {
+	if m.Kind != protocol.KindKick || json.Unmarshal(m.Body, &kick) != nil || kick.Instance == "" && kick.Cluster == "" {
 		return nil, fmt.Errorf("%w: not a kick", bus.ErrRejected)
 	}
-	k.queue.add(kick.Instance)
+	if kick.Instance != "" {
+		k.queue.add(kick.Instance)
+		kick.Cluster = cmp.Or(kick.Cluster, k.clusters.clusterOf(kick.Instance))
+	}
+	k.clusterChanged(kick.Cluster)
 	return nil, nil
 }
 
@@ -221,6 +243,9 @@ func (k *Keeper) resyncAll(ctx context.Context, level slog.Level) error {
 			queued++
 		}
 	}
+	if err := k.resyncClusters(ctx, observations); err != nil {
+		return err
+	}
 	k.log.Log(ctx, level, "looked at all instances", "op", "resync", "instances", len(observations), "queued", queued, "seconds", time.Since(began).Seconds())
 	return nil
 }
@@ -246,6 +271,9 @@ func (k *Keeper) work(ctx context.Context) error {
 	}
 }
 
+// settlers write down what is seen of clusters: one row at a time is enough for a few, and metadata is not to be flooded when many change at once.
+const settlers = 4
+
 // maxSteps bounds one turn, so that a decision that changes nothing cannot spin.
 const maxSteps = 16
 
@@ -265,6 +293,7 @@ func (k *Keeper) reconcile(ctx context.Context, id string) error {
 		}
 		k.log.Debug("step", "op", "reconcile", "instance", id, "step", s.Kind, "reason", s.Reason)
 		again, err := k.act(ctx, o, s)
+		k.clusterChanged(o.Instance.ClusterID)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.Kind, err)
 		}

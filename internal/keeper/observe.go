@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
@@ -34,6 +35,7 @@ func (k *Keeper) observe(ctx context.Context, id string) (Observation, error) {
 		return o, fmt.Errorf("reading the instance: %w", err)
 	}
 	k.view.fill(&o)
+	o.Held = k.held(&o.Instance)
 	return o, nil
 }
 
@@ -62,6 +64,24 @@ func (k *Keeper) observeAll(ctx context.Context) ([]Observation, error) {
 		observations = append(observations, Observation{Instance: all[i], Flavor: f, Version: v, Now: k.now()})
 	}
 	return observations, nil
+}
+
+// held says why an instance's cluster cannot do without it yet. A cluster that is deleted as a whole needs nobody.
+func (k *Keeper) held(i *model.Instance) string {
+	if i.ClusterID == "" {
+		return ""
+	}
+	row, _, _ := k.clusters.get(i.ClusterID).rows()
+	r, known := k.view.record(i.ClusterID)
+	switch {
+	case row.Desired == model.DesiredDeleted || !known:
+		return ""
+	case r.Primary == i.ID || r.Source() == i.ID:
+		return "it is the primary of its cluster"
+	case slices.Contains(r.Members, i.ID) || slices.Contains(r.Learners, i.ID) || slices.Contains(r.Ackers(), i.ID):
+		return "its cluster goes on without it first"
+	}
+	return ""
 }
 
 // catalogue is flavors and datastore versions by id.

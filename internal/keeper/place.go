@@ -10,6 +10,7 @@ import (
 
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/metastore"
+	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 )
 
@@ -36,7 +37,11 @@ func (k *Keeper) place(ctx context.Context, o Observation) error {
 			return err
 		}
 		need := amount{CPUs: o.Flavor.VCPUs, RAMMB: o.Flavor.RAMMB, DiskGB: i.VolumeGB}
-		host, err := schedule(hosts, request{Need: need})
+		spread, err := k.beside(ctx, tx, &i, hosts)
+		if err != nil {
+			return err
+		}
+		host, err := schedule(spread, request{Need: need, Zones: zones(spread)})
 		if err != nil {
 			return err
 		}
@@ -90,6 +95,57 @@ func candidates(ctx context.Context, tx metastore.Tx, alive map[string]protocol.
 		})
 	}
 	return hosts, nil
+}
+
+// beside counts the members of an instance's cluster on each host, and leaves out hosts that have one where members must not share a host.
+func (k *Keeper) beside(ctx context.Context, tx metastore.Tx, i *model.Instance, hosts []candidate) ([]candidate, error) {
+	if i.ClusterID == "" {
+		return hosts, nil
+	}
+	row, err := tx.Clusters().Get(ctx, i.ClusterID)
+	if err != nil {
+		return nil, fmt.Errorf("reading its cluster: %w", err)
+	}
+	members, err := tx.Instances().List(ctx, metastore.InstanceFilter{ClusterID: i.ClusterID})
+	if err != nil {
+		return nil, fmt.Errorf("reading its cluster's members: %w", err)
+	}
+	on := map[string]int{}
+	for m := range members {
+		if members[m].ID != i.ID && members[m].HostID != "" {
+			on[members[m].HostID]++
+		}
+	}
+	var out []candidate
+	for _, h := range hosts {
+		h.Members = on[h.ID]
+		switch row.Spread {
+		case spreadApart:
+			h.Taken = h.Members > 0
+		case spreadTogether:
+			h.Taken = h.Members == 0 && len(on) > 0
+		case spreadSoftTogether:
+			h.Members = -h.Members
+		}
+		out = append(out, h)
+	}
+	return out, nil
+}
+
+// How members of a cluster are spread over hosts, in the words of Trove's locality. None of these: apart if possible.
+const (
+	spreadApart        = "anti-affinity"
+	spreadTogether     = "affinity"
+	spreadSoftTogether = "soft-affinity"
+)
+
+// zones counts members by failure domain.
+func zones(hosts []candidate) map[string]int {
+	n := map[string]int{}
+	for i := range hosts {
+		n[hosts[i].Zone] += hosts[i].Members
+	}
+	return n
 }
 
 // serverID makes MySQL's server_id from the instance's address, which is as unique as it has to be.

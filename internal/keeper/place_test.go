@@ -15,7 +15,7 @@ func TestPlaceWaitsForAHost(t *testing.T) {
 	store := openStore(t)
 	k := newKeeper(t, store)
 	require.NoError(t, k.begin(t.Context()))
-	k.view = newView(func(string) {}, func() {})
+	k.view = newView(func(string) {}, func() {}, func(string) {})
 	created := time.Now()
 	i := model.Instance{ID: "i", ProjectID: "p", Desired: model.DesiredPresent, Generation: 1, Status: model.StatusBuild, Created: created, Updated: created}
 	require.NoError(t, store.Update(t.Context(), func(tx metastore.Tx) error { return tx.Instances().Create(t.Context(), &i) }))

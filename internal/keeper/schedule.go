@@ -32,7 +32,8 @@ type candidate struct {
 	Drained bool
 	Has     amount
 	Used    amount
-	Members int // instances of the same cluster there
+	Members int  // instances of the same cluster there
+	Taken   bool // by where the others are, this one must not be there
 }
 
 // request is what is to be placed.
@@ -74,6 +75,10 @@ func (c *candidate) refuses(need amount) string {
 	switch {
 	case c.Drained:
 		return "is drained"
+	case c.Taken && c.Members > 0:
+		return "has another member of the cluster, which must not share a host"
+	case c.Taken:
+		return "has no member of the cluster, which must share one host"
 	case after.RAMMB > c.Has.RAMMB:
 		return fmt.Sprintf("has %d MB of memory left", max(c.Has.RAMMB-c.Used.RAMMB, 0))
 	case after.CPUs > c.Has.CPUs*cpuShare:

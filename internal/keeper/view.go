@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/protocol"
@@ -14,19 +15,24 @@ import (
 
 // view is what coordination says of hosts, containers and guests, kept up by watches.
 type view struct {
-	wake  func(instance string)
-	heard func() // something of a host
+	wake    func(instance string)
+	heard   func()               // something of a host
+	changed func(cluster string) // its record
+	now     func() time.Time
 
 	mu         sync.RWMutex
 	hosts      map[string]protocol.HostStatus
 	containers map[string]map[string]protocol.ContainerStatus // host -> instance
-	guests     map[string]protocol.GuestStatus
+	guests     map[string]protocol.GuestStatus                // whose agents are alive
+	words      map[string]word                                // the newest of each guest in a cluster
+	records    map[string]storedRecord                        // by cluster
 }
 
-func newView(wake func(string), heard func()) *view {
+func newView(wake func(string), heard func(), changed func(string)) *view {
 	return &view{
-		wake: wake, heard: heard, hosts: map[string]protocol.HostStatus{}, containers: map[string]map[string]protocol.ContainerStatus{},
-		guests: map[string]protocol.GuestStatus{},
+		wake: wake, heard: heard, changed: changed, now: time.Now, hosts: map[string]protocol.HostStatus{},
+		containers: map[string]map[string]protocol.ContainerStatus{}, guests: map[string]protocol.GuestStatus{}, words: map[string]word{},
+		records: map[string]storedRecord{},
 	}
 }
 
@@ -40,7 +46,11 @@ func (v *view) follow(ctx context.Context, s coord.Store, synced chan<- struct{}
 	if err != nil {
 		return fmt.Errorf("watching guests: %w", err)
 	}
-	for _, prefix := range []string{protocol.HostsKey, protocol.GuestsKey} {
+	clusters, err := s.Watch(ctx, protocol.ClustersKey)
+	if err != nil {
+		return fmt.Errorf("watching clusters: %w", err)
+	}
+	for _, prefix := range []string{protocol.HostsKey, protocol.GuestsKey, protocol.ClustersKey} {
 		if err := v.load(ctx, s, prefix); err != nil {
 			return err
 		}
@@ -56,6 +66,8 @@ func (v *view) follow(ctx context.Context, s coord.Store, synced chan<- struct{}
 		case e, ok = <-hosts:
 		case e, ok = <-guests:
 			prefix = protocol.GuestsKey
+		case e, ok = <-clusters:
+			prefix = protocol.ClustersKey
 		}
 		switch {
 		case !ok && ctx.Err() == nil:
@@ -78,11 +90,15 @@ func (v *view) load(ctx context.Context, s coord.Store, prefix string) error {
 		return fmt.Errorf("reading %s: %w", prefix, err)
 	}
 	v.mu.Lock()
-	if prefix == protocol.HostsKey {
+	switch prefix {
+	case protocol.HostsKey:
 		clear(v.hosts)
 		clear(v.containers)
-	} else {
+	case protocol.GuestsKey:
 		clear(v.guests)
+		v.allLost()
+	default:
+		clear(v.records)
 	}
 	v.mu.Unlock()
 	for i := range entries {
@@ -101,6 +117,8 @@ func (v *view) apply(e coord.Event) {
 		v.applyContainer(parts[1], parts[3], e.Entry)
 	case len(parts) == 3 && parts[0] == "guests" && parts[2] == "status":
 		v.applyGuest(parts[1], e.Entry)
+	case len(parts) == 3 && parts[0] == "clusters" && parts[2] == "record":
+		v.applyRecord(parts[1], e.Entry)
 	}
 }
 
@@ -143,8 +161,10 @@ func (v *view) applyGuest(instance string, e *coord.Entry) {
 	var status protocol.GuestStatus
 	if e == nil || json.Unmarshal(e.Value, &status) != nil {
 		delete(v.guests, instance)
+		v.lost(instance)
 	} else {
 		v.guests[instance] = status
+		v.say(instance, status, time.Time{})
 	}
 	v.mu.Unlock()
 	v.wake(instance)

@@ -24,7 +24,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 		"a host's answer": func(v *view) { v.setContainer("h", "a", protocol.ContainerStatus{Instance: "b"}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := newView(func(string) {}, func() {})
+			v := newView(func(string) {}, func() {}, func(string) {})
 			say(v)
 			o := Observation{Instance: model.Instance{ID: "b", HostID: "h"}}
 			v.fill(&o)

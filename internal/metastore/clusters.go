@@ -9,9 +9,10 @@ import (
 // ClusterFilter narrows a listing; zero values do not filter.
 type ClusterFilter struct {
 	ProjectID string
-	Explicit  bool   // leaves implicit ones out
-	Marker    string // the id of the last cluster of the page before; unknown ones, and those outside the filter, give ErrNotFound
-	Limit     int    // 0: all
+	IDs       []string // nil does not filter
+	Explicit  bool     // leaves implicit ones out
+	Marker    string   // the id of the last cluster of the page before; unknown ones, and those outside the filter, give ErrNotFound
+	Limit     int      // 0: all
 }
 
 // Clusters are rows of clusters. Listings are newest first, as Instances'.

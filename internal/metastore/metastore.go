@@ -70,6 +70,8 @@ type InstanceFilter struct {
 	ProjectID string
 	HostID    string
 	ClusterID string
+	// ClusterIDs are of several clusters; nil does not filter.
+	ClusterIDs []string
 	// Unclustered leaves out the members of clusters that users see: those that are alone, or in an implicit cluster, remain.
 	Unclustered bool
 	Marker      string // the id of the last instance of the page before; unknown ones, and those outside the filter, give ErrNotFound

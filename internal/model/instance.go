@@ -17,6 +17,13 @@ const (
 	StatusRestartRequired Status = "RESTART_REQUIRED"
 )
 
+// States that are shown while an instance's part in its cluster changes. They follow from what was asked of the cluster, and are in no row.
+const (
+	StatusPromote Status = "PROMOTE"
+	StatusEject   Status = "EJECT"
+	StatusDetach  Status = "DETACH"
+)
+
 // OperatingStatus is what the guest says of the database; empty while a task is under way.
 type OperatingStatus string
 

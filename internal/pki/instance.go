@@ -31,7 +31,7 @@ func RenewInstance(old InstanceTLS, name string, hosts ...string) (InstanceTLS, 
 }
 
 func instance(ca *CA, name string, hosts []string) (InstanceTLS, error) {
-	pair, err := ca.IssueServer(name, hosts...)
+	pair, err := ca.IssueProcess(name, hosts...) // as a replica it comes to its source with it
 	if err != nil {
 		return InstanceTLS{}, err
 	}

@@ -30,7 +30,8 @@ type GuestStatus struct {
 	Instance     string       `json:"instance"`
 	AgentVersion string       `json:"agent_version"`
 	AgentSince   time.Time    `json:"agent_since"`
-	Epoch        int64        `json:"epoch"` // of the record that is in effect
+	Serial       int64        `json:"serial"` // raised with each reading by this agent: of two, the greater one is newer
+	Epoch        int64        `json:"epoch"`  // of the record that is in effect
 	Mysqld       MysqldStatus `json:"mysqld"`
 	ConfigMemMB  int          `json:"config_memory_mb"` // the memory size that is in effect in mysqld
 	VolumeUsed   int64        `json:"volume_used"`      // bytes
@@ -40,6 +41,8 @@ type GuestStatus struct {
 	// Part is how the server does its part in a cluster of several; nil of one that is alone. What changes with every commit is of the moment it was read at,
 	// and is no reason to publish: who needs it newer asks (KindLook).
 	Part *failover.Status `json:"part,omitempty"`
+	// Turning is of a member that knows of a change of primary that is under way: then every transaction is worth publishing.
+	Turning bool `json:"turning,omitempty"`
 	// Lag is how far a replica is behind what it has received, and behind its source as far as it knows; negative: not known. Published when it has doubled or
 	// halved, from a second up.
 	Lag time.Duration `json:"lag,omitempty"`

@@ -49,9 +49,10 @@ func GuestStatusKey(instance string) string { return GuestPrefix(instance) + "/s
 // KindKick is the kind of message to nodekeeper: Kick.
 const KindKick = "kick"
 
-// Kick asks nodekeeper to look at an instance now; it would do so anyway, later.
+// Kick asks nodekeeper to look at an instance or a cluster now; it would do so anyway, later.
 type Kick struct {
-	Instance string `json:"instance"`
+	Instance string `json:"instance,omitempty"`
+	Cluster  string `json:"cluster,omitempty"`
 	Origin   string `json:"origin"` // for the log: "api.create"
 }
 

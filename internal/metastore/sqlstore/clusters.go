@@ -87,6 +87,9 @@ func (t clusters) List(ctx context.Context, f metastore.ClusterFilter) ([]model.
 	if f.ProjectID != "" {
 		query, args = query+" AND project_id = ?", append(args, f.ProjectID)
 	}
+	if f.IDs != nil {
+		query, args = query+" AND id "+among(len(f.IDs)), append(args, values(f.IDs)...)
+	}
 	if f.Explicit {
 		query += " AND implicit = 0"
 	}

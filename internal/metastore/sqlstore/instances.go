@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/huker/huker/internal/metastore"
@@ -94,6 +95,9 @@ func (t instances) List(ctx context.Context, f metastore.InstanceFilter) ([]mode
 	if f.ClusterID != "" {
 		query, args = query+" AND cluster_id = ?", append(args, f.ClusterID)
 	}
+	if f.ClusterIDs != nil {
+		query, args = query+" AND cluster_id "+among(len(f.ClusterIDs)), append(args, values(f.ClusterIDs)...)
+	}
 	if f.Unclustered {
 		query += unclustered
 	}
@@ -112,6 +116,22 @@ func (t instances) List(ctx context.Context, f metastore.InstanceFilter) ([]mode
 	}
 	is, err := all(ctx, t.tx, scanInstance, query, args...)
 	return is, op(err, "list instances")
+}
+
+// among compares with n values.
+func among(n int) string {
+	if n == 0 {
+		return "IN (NULL)"
+	}
+	return "IN (?" + strings.Repeat(", ?", n-1) + ")"
+}
+
+func values(texts []string) []any {
+	vs := make([]any, len(texts))
+	for n, text := range texts {
+		vs[n] = text
+	}
+	return vs
 }
 
 func (t instances) Create(ctx context.Context, i *model.Instance) error {

@@ -90,7 +90,7 @@ func (k *Keeper) swap(ctx context.Context, c *cluster, r storedRecord, o failove
 	err = k.e.Coord.Apply(ctx, ops...)
 	lost := errors.Is(err, coord.ErrConflict)
 	if err != nil && !lost {
-		c.endpoint = "" // not known
+		c.endpoint = ""                                    // not known
 		return fmt.Errorf("replacing the record: %w", err) // it may have been done: what is there is read again
 	}
 	if changed && !lost {

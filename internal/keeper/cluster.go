@@ -91,6 +91,13 @@ func (cs *clusters) keep(c *cluster, row model.Cluster, instances []model.Instan
 	}
 }
 
+// leave is of an instance that is in no cluster any more.
+func (cs *clusters) leave(instance string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.of, instance)
+}
+
 func (cs *clusters) forget(id string) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -268,6 +275,9 @@ func (k *Keeper) conduct(ctx context.Context, c *cluster) (again bool, err error
 			return false, err
 		}
 		k.settleQueue.add(c.id)
+		if again, err := k.tend(ctx, c, o, row, members); again || err != nil {
+			return again, err
+		}
 	}
 	c.calm = d.Problem == "" && !swapped && !uneasy(o)
 	if !c.calm && !swapped {
@@ -308,6 +318,7 @@ func (k *Keeper) observeCluster(r durability.Record, row model.Cluster, members 
 	}
 	o.Want.Replicas = max(o.Want.Replicas-1, 0)
 	k.want(&o, row)
+	k.rolls(&o, row, members)
 	return o
 }
 

@@ -2,15 +2,20 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/durability"
 	"github.com/huker/huker/internal/gtid"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
+	"github.com/huker/huker/internal/protocol"
 )
 
 // writer commits through the endpoint all the time.
@@ -152,4 +157,127 @@ func TestKeepersDieInAFailover(t *testing.T) {
 		s.until("whole again", wholeAgain)
 		s.holds(w)
 	}
+}
+
+func (s *sim) members() []model.Instance {
+	s.t.Helper()
+	var all []model.Instance
+	require.NoError(s.t, s.meta.View(s.ctx, func(tx metastore.Tx) (err error) {
+		all, err = tx.Instances().List(s.ctx, metastore.InstanceFilter{ClusterID: simCluster})
+		return err
+	}))
+	return all
+}
+
+func (s *sim) askMember(id string, change func(*model.Instance)) {
+	s.t.Helper()
+	require.NoError(s.t, s.meta.Update(s.ctx, func(tx metastore.Tx) error {
+		i, err := tx.Instances().Get(s.ctx, id)
+		if err != nil {
+			return err
+		}
+		change(&i)
+		return tx.Instances().Update(s.ctx, &i)
+	}))
+}
+
+// TestMembersComeAndGo: one is asked for besides, one is deleted, one leaves with its data; and the cluster goes as a whole, leaving nothing.
+func TestMembersComeAndGo(t *testing.T) {
+	s := newSim(t, "a", "b", "c")
+	k := s.keeper()
+	s.runs(k)
+	s.until("whole", wholeAgain)
+	w, stop := s.writes()
+
+	s.host("hd", 7)
+	require.NoError(t, s.meta.Update(t.Context(), func(tx metastore.Tx) error {
+		now := time.Now().UTC()
+		return tx.Instances().Create(t.Context(), &model.Instance{
+			ID: "d", ProjectID: "p", Name: "d", ClusterID: simCluster, Desired: model.DesiredPresent, Generation: 1, DatastoreVersionID: "v", FlavorID: "1",
+			Status: model.StatusBuild, Created: now, Updated: now,
+		})
+	}))
+	k.queue.add("d")
+	s.until("a cluster of four", func(row model.Cluster) bool { return wholeAgain(row) && len(s.recorded().Members) == 3 })
+	require.Equal(t, 2, s.recorded().MinAcks)
+
+	s.askMember("b", func(i *model.Instance) { i.Desired, i.Generation = model.DesiredDeleted, 2 })
+	k.queue.add("b")
+	k.clusterChanged(simCluster)
+	s.until("without b", func(row model.Cluster) bool { return wholeAgain(row) && len(s.members()) == 3 })
+	require.NotContains(t, s.recorded().Members, "b")
+
+	s.askMember("c", func(i *model.Instance) { i.Detaching = true })
+	k.clusterChanged(simCluster)
+	s.until("without c", func(row model.Cluster) bool { return wholeAgain(row) && len(s.members()) == 2 })
+	s.holds(w)
+	stop()
+
+	s.ask(func(row *model.Cluster) { row.Desired = model.DesiredDeleted })
+	for _, m := range s.members() {
+		s.askMember(m.ID, func(i *model.Instance) { i.Desired = model.DesiredDeleted })
+	}
+	k.clusterChanged(simCluster)
+	require.Eventually(t, func() bool {
+		err := s.meta.View(t.Context(), func(tx metastore.Tx) error { _, err := tx.Clusters().Get(t.Context(), simCluster); return err })
+		return errors.Is(err, metastore.ErrNotFound)
+	}, 20*time.Second, 5*time.Millisecond)
+	for _, prefix := range []string{protocol.ClusterPrefix(simCluster), protocol.EndpointsKey} {
+		left, err := s.store.List(t.Context(), prefix)
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
+}
+
+// TestALostMemberIsReplaced on another host, once its own has been silent for long.
+func TestALostMemberIsReplaced(t *testing.T) {
+	s := newSim(t, "a", "b", "c")
+	k := s.keeper()
+	var later atomic.Int64
+	k.now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	s.runs(k)
+	s.until("whole", wholeAgain)
+	s.host("hd", 7)
+	s.kill("c", false)
+	require.NoError(t, s.store.Apply(t.Context(), coord.Delete(protocol.HostAliveKey("hc"), 0)))
+	s.until("missing one", func(row model.Cluster) bool { return len(row.Alarms) > 0 })
+	require.Len(t, s.members(), 3, "replaced too soon")
+	later.Store(int64(replaceAfter + time.Minute))
+	k.clusterChanged(simCluster)
+	s.until("whole again", func(row model.Cluster) bool { return wholeAgain(row) && len(s.recorded().Members) == 2 })
+	members := s.members()
+	require.Len(t, members, 4, "what is left of the lost one has still to be removed")
+	s.host("hc", 3)
+	require.Eventually(t, func() bool { return len(s.members()) == 3 }, 20*time.Second, 5*time.Millisecond)
+}
+
+// TestARollingRestart restarts all, the primary last and after it has handed over.
+func TestARollingRestart(t *testing.T) {
+	s := newSim(t, "a", "b", "c")
+	k := s.keeper()
+	s.runs(k)
+	s.until("whole", wholeAgain)
+	w, stop := s.writes()
+	defer stop()
+	w.longest()
+	s.ask(func(row *model.Cluster) { row.RestartSerial = 1 })
+	k.clusterChanged(simCluster)
+	row := s.until("restarted", func(row model.Cluster) bool { return row.ObservedRestart == 1 && wholeAgain(row) })
+	require.NotEqual(t, "a", row.PrimaryID)
+	for _, m := range s.members() {
+		require.EqualValues(t, 1, m.ObservedRestart, m.ID)
+	}
+	t.Logf("no write for %s", w.longest())
+	s.holds(w)
+}
+
+// recorded is the record.
+func (s *sim) recorded() durability.Record {
+	e, err := s.store.Get(s.ctx, protocol.RecordKey(simCluster))
+	if err != nil {
+		return durability.Record{}
+	}
+	r, err := durability.Parse(e.Value)
+	require.NoError(s.t, err)
+	return r
 }

@@ -160,7 +160,7 @@ func (k *Keeper) lead(ctx context.Context) error {
 		return err
 	}
 	k.view, k.admitted = newView(k.wakeInstance, k.heard, k.clusterQueue.add), map[string]bool{}
-	k.clusters = newClusters()
+	k.view.now, k.clusters = k.now, newClusters()
 	var wg sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		wg.Add(1)

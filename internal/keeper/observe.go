@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
@@ -78,7 +77,7 @@ func (k *Keeper) held(i *model.Instance) string {
 		return ""
 	case r.Primary == i.ID || r.Source() == i.ID:
 		return "it is the primary of its cluster"
-	case slices.Contains(r.Members, i.ID) || slices.Contains(r.Learners, i.ID) || slices.Contains(r.Ackers(), i.ID):
+	case partOf(r.Record, i.ID):
 		return "its cluster goes on without it first"
 	}
 	return ""

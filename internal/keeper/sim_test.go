@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,16 +39,17 @@ type sim struct {
 }
 
 type server struct {
-	s       *sim
-	id      string
-	record  durability.Record
-	status  failover.Status
-	alive   bool // agent and mysqld
-	session coord.Session
-	kick    chan struct{}
-	serial  int64
-	since   time.Time
-	said    protocol.GuestStatus
+	s        *sim
+	id       string
+	record   durability.Record
+	status   failover.Status
+	alive    bool // agent and mysqld
+	removed  bool
+	session  coord.Session
+	serial   int64
+	restarts int64
+	since    time.Time
+	said     protocol.GuestStatus
 }
 
 const simCluster = "c"
@@ -93,29 +95,67 @@ func newSim(t *testing.T, members ...string) *sim {
 		}
 		return nil
 	}))
-	for _, id := range members {
-		host, err := json.Marshal(protocol.HostStatus{Host: "h" + id})
+	for n, id := range members {
+		s.host("h"+id, n)
+		_, err := s.ensure(t.Context(), "h"+id, protocol.EnsureRequest{Instance: id, Generation: 1})
 		require.NoError(t, err)
-		container, err := json.Marshal(protocol.ContainerStatus{Instance: id, Phase: runningPhase, Generation: 1, Started: now})
-		require.NoError(t, err)
-		require.NoError(t, s.store.Apply(t.Context(), coord.Put(protocol.HostAliveKey("h"+id), host, nil), coord.Put(protocol.HostContainerKey("h"+id, id), container, nil)))
-		v := &server{s: s, id: id, kick: make(chan struct{}, 1), alive: true, since: now, status: failover.Status{
-			Server: "s" + id, Mysqld: failover.MysqldUp, Offline: true, Writes: failover.WritesOff, Receiver: failover.Receiver{State: failover.ReceiverStopped},
-		}}
-		s.servers[id] = v
-		var wg sync.WaitGroup
-		wg.Go(v.run)
-		t.Cleanup(wg.Wait)
 	}
 	return s
 }
 
+// host has a host be there.
+func (s *sim) host(id string, n int) {
+	s.t.Helper()
+	text, err := json.Marshal(protocol.HostStatus{Host: id, RAMMB: 1 << 20, CPUs: 64, DiskGB: 1 << 10, Subnet: fmt.Sprintf("10.0.%d.0/24", n)})
+	require.NoError(s.t, err)
+	require.NoError(s.t, s.store.Apply(s.ctx, coord.Put(protocol.HostAliveKey(id), text, nil)))
+}
+
+// ensure is a sysmgr that has a server run.
+func (s *sim) ensure(ctx context.Context, host string, r protocol.EnsureRequest) (protocol.EnsureReply, error) {
+	c := protocol.ContainerStatus{Instance: r.Instance, Phase: runningPhase, Generation: r.Generation, Started: time.Now()}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return protocol.EnsureReply{}, err
+	}
+	s.mu.Lock()
+	if s.servers[r.Instance] == nil {
+		v := &server{s: s, id: r.Instance, alive: true, since: time.Now(), status: failover.Status{
+			Server: "s" + r.Instance, Mysqld: failover.MysqldUp, Offline: true, Writes: failover.WritesOff, Receiver: failover.Receiver{State: failover.ReceiverStopped},
+		}}
+		s.servers[v.id] = v
+		var wg sync.WaitGroup
+		wg.Go(v.run)
+		s.t.Cleanup(wg.Wait)
+	}
+	s.mu.Unlock()
+	return protocol.EnsureReply{Container: c}, s.store.Apply(ctx, coord.Put(protocol.HostContainerKey(host, r.Instance), text, nil))
+}
+
+// remove is a sysmgr that takes a server away.
+func (s *sim) remove(ctx context.Context, host, id string) error {
+	s.mu.Lock()
+	if v := s.servers[id]; v != nil {
+		v.alive, v.removed = false, true
+	}
+	delete(s.servers, id)
+	s.mu.Unlock()
+	return s.store.Apply(ctx, coord.Delete(protocol.HostContainerKey(host, id), 0))
+}
+
 // keep runs a nodekeeper; the function that it returns ends it.
-func (s *sim) keep() (end func()) {
+func (s *sim) keep() (end func()) { return s.runs(s.keeper()) }
+
+func (s *sim) keeper() *Keeper {
+	s.t.Helper()
 	k, err := New(Config{Deployment: "test", Coordination: "etcd://x", Range: "10.0.0.0/16", SessionTTL: 2 * time.Second}, Engines{
-		Store: s.meta, Coord: s.store, Bus: simBus{s}, Addresses: simAddresses{},
+		Store: s.meta, Coord: s.store, Bus: simBus{s}, Addresses: simAddresses{}, Keys: simGates{}, Queues: simGates{}, Certs: simGates{},
 	}, slog.New(slog.NewTextHandler(testWriter{s.t}, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	require.NoError(s.t, err)
+	return k
+}
+
+func (s *sim) runs(k *Keeper) (end func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = k.Run(ctx) }()
@@ -130,7 +170,9 @@ func (w testWriter) Write(p []byte) (int, error) { w.t.Log(string(p)); return le
 
 type simAddresses struct{}
 
-func (simAddresses) Next(string, []string) (string, error) { return "10.0.0.9", nil }
+func (simAddresses) Next(subnet string, _ []string) (string, error) {
+	return strings.Replace(subnet, "0/24", "9", 1), nil
+}
 func (simAddresses) Endpoint(_ string, used []string) (string, error) {
 	if slices.Contains(used, "10.0.255.1") {
 		return "10.0.255.2", nil
@@ -139,6 +181,23 @@ func (simAddresses) Endpoint(_ string, used []string) (string, error) {
 }
 func (simAddresses) Ports([]int) (int, int, error) { return 20000, 20001, nil }
 
+// simGates lets everybody in, with certificates that are none.
+type simGates struct{}
+
+func (simGates) Admit(context.Context, string, []string) error { return nil }
+func (simGates) Expel(context.Context, string) error           { return nil }
+func (simGates) Principal(string) (ca, cert, key []byte, err error) {
+	return []byte("a"), []byte("b"), []byte("c"), nil
+}
+
+func (simGates) Database(string, []string) (ca, caKey, cert, key []byte, err error) {
+	return []byte("a"), []byte("b"), []byte("c"), []byte("d"), nil
+}
+
+func (simGates) Member(_, _ []byte, _ string, _ []string) (cert, key []byte, err error) {
+	return []byte("c"), []byte("d"), nil
+}
+
 // simBus leads calls to the servers.
 type simBus struct{ s *sim }
 
@@ -146,6 +205,26 @@ func (b simBus) Call(ctx context.Context, queue string, m bus.Message) ([]byte, 
 	switch m.Kind {
 	case protocol.KindLook:
 		return b.look(ctx, queue, m)
+	case protocol.KindEnsure:
+		var r protocol.EnsureRequest
+		if err := json.Unmarshal(m.Body, &r); err != nil {
+			return nil, err
+		}
+		reply, err := b.s.ensure(ctx, strings.TrimPrefix(queue, "host."), r)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(reply)
+	case protocol.KindRemove:
+		var r protocol.RemoveRequest
+		if err := json.Unmarshal(m.Body, &r); err != nil {
+			return nil, err
+		}
+		return nil, b.s.remove(ctx, strings.TrimPrefix(queue, "host."), r.Instance)
+	case protocol.KindRestart:
+		return nil, b.s.restart(strings.TrimPrefix(queue, "guest."), m.Body)
+	case protocol.KindGuestStatus:
+		return b.look(ctx, queue, bus.Message{Body: []byte("{}")})
 	case protocol.KindFence:
 		var r protocol.FenceRequest
 		if err := json.Unmarshal(m.Body, &r); err != nil {
@@ -162,8 +241,8 @@ func (b simBus) look(ctx context.Context, queue string, m bus.Message) ([]byte, 
 		return nil, err
 	}
 	b.s.mu.Lock()
-	v := b.s.servers[queue[len("guest."):]]
-	if v.alive {
+	v := b.s.servers[strings.TrimPrefix(queue, "guest.")]
+	if v != nil && v.alive {
 		if r.Record.Epoch > v.record.Epoch {
 			v.record = r.Record
 		}
@@ -205,7 +284,7 @@ func (v *server) word() protocol.GuestStatus {
 	if !s.Offline {
 		w.Mysqld.State = protocol.MysqldServing
 	}
-	w.ConfigMemMB = 512
+	w.ConfigMemMB, w.RestartsDone = 512, v.restarts
 	return w
 }
 
@@ -218,17 +297,22 @@ func (v *server) run() {
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !v.over() {
 		v.step()
 		v.publish(ctx)
 		select {
 		case <-ctx.Done():
 		case e := <-events:
 			v.hear(e)
-		case <-v.kick:
 		case <-tick.C:
 		}
 	}
+}
+
+func (v *server) over() bool {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	return v.removed && v.session == nil
 }
 
 func (v *server) hear(e coord.Event) {
@@ -357,10 +441,18 @@ func (s *sim) write() (gtid.Set, bool) {
 	if err := json.Unmarshal(e.Value, &to); err != nil {
 		s.t.Errorf("the endpoint: %v", err)
 	}
+	addresses := map[string]string{}
+	_ = s.meta.View(s.ctx, func(tx metastore.Tx) error {
+		all, err := tx.Instances().List(s.ctx, metastore.InstanceFilter{ClusterID: simCluster})
+		for i := range all {
+			addresses[all[i].ID] = all[i].Address
+		}
+		return err
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range s.servers {
-		if v.alive && v.status.Open() && to.Primary == "10.0.0."+string(v.id[0]-'a'+'1') {
+		if v.alive && v.status.Open() && to.Primary == addresses[v.id] {
 			return trx(s.next, s.next), s.commitTo(v)
 		}
 	}
@@ -400,6 +492,19 @@ func (v *server) publish(ctx context.Context) {
 	if v.s.store.Apply(ctx, coord.Put(protocol.GuestStatusKey(v.id), text, v.session)) == nil {
 		v.said = w
 	}
+}
+
+// restart has a server be as after a start.
+func (s *sim) restart(id string, body []byte) error {
+	var r protocol.RestartRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return err
+	}
+	s.kill(id, true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.servers[id].restarts = r.Serial
+	return nil
 }
 
 // kill has a server be gone, or come back as after a crash.

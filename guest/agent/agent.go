@@ -83,6 +83,7 @@ type Agent struct {
 	recheck chan struct{}
 	// serial serializes the calls that touch mysqld as a whole.
 	serial sync.Mutex
+	leave  context.CancelCauseFunc // ends the agent; set by Run
 	done   journal
 
 	works     chan struct{} // closed when this agent has shown that it works
@@ -117,7 +118,7 @@ func New(cfg Config) (*Agent, error) {
 	removeLeftovers(cfg.StateDir)
 	a.entry = entry{socket: cfg.Socket, dir: cfg.StateDir, logs: cfg.Logs}
 	a.records = newRecords(cfg.Guest, cfg.StateDir, a.log, a.wake)
-	a.roster = newRoster(cfg.StateDir, a.log, a.wake)
+	a.roster = newRoster(cfg.StateDir, cfg.Guest.Record.Cluster, a.log, a.wake)
 	restarts, err := a.done.restarts()
 	if err != nil {
 		a.log.Warn("what was carried out before is not known", "err", err)
@@ -130,8 +131,10 @@ func New(cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// Run does the agent's work until ctx ends. It returns ctx's error.
+// Run does the agent's work until ctx ends, or the guest has left its cluster; it says which.
 func (a *Agent) Run(ctx context.Context) error {
+	ctx, a.leave = context.WithCancelCause(ctx)
+	defer a.leave(nil)
 	var wg sync.WaitGroup
 	loops := []func(context.Context){a.superviseLoop, a.volumeLoop, a.readyLoop}
 	if a.cfg.GuestFile != "" {
@@ -147,7 +150,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Go(func() { loop(ctx) })
 	}
 	wg.Wait()
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // wake has the gate looked at.

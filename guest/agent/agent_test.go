@@ -301,7 +301,7 @@ func FuzzHandle(f *testing.F) {
 	dir := f.TempDir()
 	log := newTestLog()
 	a := &Agent{
-		handlers: handlers(), status: newStatus(protocol.GuestStatus{}), log: log, recheck: make(chan struct{}, 1), roster: newRoster(dir, log, func() {}),
+		handlers: handlers(), status: newStatus(protocol.GuestStatus{}), log: log, recheck: make(chan struct{}, 1), roster: newRoster(dir, self, log, func() {}),
 		records: newRecords(protocol.GuestConfig{Record: lone(1)}, dir, log, func() {}),
 	}
 	for kind := range a.handlers {

@@ -3,12 +3,16 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
 
 	"github.com/huker/huker/internal/protocol"
 )
+
+// errMoved ends an agent whose guest belongs to another cluster than when it started: all that it knows is of that one. mysqld is not touched by it.
+var errMoved = errors.New("the guest has left its cluster")
 
 // configLoop follows the guest's configuration file, which sysmgr replaces: it may name a newer agent, or carry a newer record.
 func (a *Agent) configLoop(ctx context.Context) {
@@ -37,6 +41,11 @@ func (a *Agent) followConfig(ctx context.Context, unchanged bool) error {
 	var g protocol.GuestConfig
 	if err := json.Unmarshal(b, &g); err != nil {
 		return fmt.Errorf("%s: %w", a.cfg.GuestFile, err)
+	}
+	if g.Record.Cluster != a.cfg.Guest.Record.Cluster {
+		a.log.Warn("this guest has left its cluster; the agent starts anew", "op", "config", "from", a.cfg.Guest.Record.Cluster, "to", g.Record.Cluster)
+		a.leave(errMoved)
+		return nil
 	}
 	a.records.offer(g.Record, "configuration")
 	st, err := a.cfg.Supervisor.Watch(ctx, 0)

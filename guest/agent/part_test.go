@@ -252,3 +252,22 @@ func TestARebuild(t *testing.T) {
 		t.Errorf("cloned %v", f.clones)
 	}
 }
+
+// TestAGuestThatLeftItsCluster goes by the record of its configuration, whatever epoch the other cluster's had; and knows nobody of those.
+func TestAGuestThatLeftItsCluster(t *testing.T) {
+	dir := t.TempDir()
+	of := func(r durability.Record) (*records, *roster) {
+		return newRecords(protocol.GuestConfig{Record: r}, dir, newTestLog(), func() {}), newRoster(dir, r.Cluster, newTestLog(), func() {})
+	}
+	r, members := of(durability.Unborn("cluster"))
+	r.offer(durability.Record{Cluster: "cluster", Epoch: 9, Primary: "other"}, "a test")
+	members.take(protocol.Roster{Members: map[string]protocol.Member{"other": {Address: "10.0.0.2"}}})
+	r, members = of(durability.Unborn("cluster"))
+	if got, err := r.newest(); err != nil || got.Epoch != 9 || !members.several() {
+		t.Fatalf("%+v, %v, %v", got, err, members.peers())
+	}
+	r, members = of(durability.Alone(self))
+	if got, err := r.newest(); err != nil || got.Epoch != 1 || got.Primary != self || members.several() {
+		t.Fatalf("%+v, %v, %v", got, err, members.peers())
+	}
+}

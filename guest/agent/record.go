@@ -39,8 +39,10 @@ func newRecords(g protocol.GuestConfig, dir string, log *slog.Logger, changed fu
 		// What it said may be newer than the configuration. Only coordination can tell now.
 		log.Error("the record on the volume cannot be read", "op", "record.load", "err", err)
 		return r
-	case found:
+	case found && kept.Cluster == r.cluster:
 		r.current = &kept
+	case found: // it has left that cluster: nodekeeper says so in its configuration, and only once the cluster goes on without it
+		log.Warn("the record on the volume is of a cluster that this guest has left", "op", "record.load", "cluster", kept.Cluster)
 	}
 	r.offer(g.Record, "configuration")
 	return r

@@ -19,8 +19,8 @@ type roster struct {
 	members map[string]protocol.Member // nil: this guest is in no cluster of several
 }
 
-func newRoster(dir string, log *slog.Logger, changed func()) *roster {
-	r := &roster{path: filepath.Join(dir, "roster.json"), log: log, changed: changed}
+func newRoster(dir, cluster string, log *slog.Logger, changed func()) *roster {
+	r := &roster{path: filepath.Join(dir, "roster."+cluster+".json"), log: log, changed: changed}
 	var kept protocol.Roster
 	if found, err := readJSON(r.path, &kept); err != nil {
 		log.Error("the roster on the volume cannot be read", "op", "roster.load", "err", err)

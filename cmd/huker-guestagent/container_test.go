@@ -99,7 +99,7 @@ func newContainer(t *testing.T) *container {
 	c.bus = etcdbus.New(c.store, etcdbus.Config{})
 	t.Cleanup(func() { _ = c.bus.Close(); _ = c.store.Close() })
 	gate, principal := etcd.NewGatekeeper(c.store), "guest."+self
-	require.NoError(t, gate.Admit(t.Context(), principal, []string{protocol.GuestPrefix(self), protocol.RecordKey(self)}))
+	require.NoError(t, gate.Admit(t.Context(), principal, []string{protocol.GuestPrefix(self), protocol.ClusterPrefix(self)}))
 	require.NoError(t, etcdbus.NewGatekeeper(gate).Admit(t.Context(), principal, []string{protocol.GuestQueue(self)}))
 
 	p := paths.Under(c.dir)

@@ -53,7 +53,7 @@ func (s *site) guestThief(n int) *thief {
 	id := s.guests[n]
 	return &thief{
 		site: s, principal: "guest." + id, credentials: guestFiles(s.t, s.etc(id)), queue: protocol.GuestQueue(id),
-		prefixes: []string{protocol.GuestPrefix(id), protocol.RecordKey(id)},
+		prefixes: []string{protocol.GuestPrefix(id), protocol.ClusterPrefix(id)},
 	}
 }
 
@@ -288,7 +288,7 @@ func testDeleted(t *testing.T, s *site) {
 	id := s.create("passing")
 	th := &thief{
 		site: s, principal: "guest." + id, credentials: guestFiles(t, s.etc(id)), queue: protocol.GuestQueue(id),
-		prefixes: []string{protocol.GuestPrefix(id), protocol.RecordKey(id)},
+		prefixes: []string{protocol.GuestPrefix(id), protocol.ClusterPrefix(id)},
 	}
 	e := s.open(th.credentials)
 	own := protocol.GuestPrefix(id) + "/own"

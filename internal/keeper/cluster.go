@@ -325,8 +325,8 @@ func (k *Keeper) observeCluster(r durability.Record, row model.Cluster, members 
 // want adds a change of primary that was asked for.
 func (k *Keeper) want(o *failover.Observation, row model.Cluster) {
 	s := row.Switchover
-	if s == nil || s.Finished {
-		return
+	if s == nil || s.Finished || o.Record.Source() != s.From {
+		return // it has come about, and that is only not written down yet
 	}
 	if s.Dead {
 		// Whoever asks says that the primary is gone, whatever it says itself.

@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
+	"github.com/huker/huker/internal/protocol"
 )
 
 // ActionBody is one thing to do with an instance.
@@ -31,7 +33,7 @@ type VolumeWish struct {
 
 func (s *server) actionRoutes(t *table) {
 	on(t, spec{method: http.MethodPost, path: "instances/{id}/action", id: "actOnInstance", tag: "instances",
-		summary: "Restart or resize an instance, or give up what it does", status: http.StatusAccepted,
+		summary: "Restart or resize an instance, promote or eject it, or give up what it does", status: http.StatusAccepted,
 		errs: []int{http.StatusUnprocessableEntity, http.StatusNotImplemented}}, s.act)
 }
 
@@ -53,15 +55,19 @@ func (s *server) act(ctx context.Context, r *request, in *ActionBody) (*none, er
 	case in.Resize != nil:
 		return nil, s.resize(ctx, r, in.Resize)
 	}
-	if _, err := s.instance(ctx, r); err != nil {
-		return nil, err
+	if in.Promote != nil {
+		return nil, s.promote(ctx, r)
 	}
-	return nil, notImplemented("Replicas are not implemented yet.")
+	return nil, s.eject(ctx, r)
 }
 
 func (s *server) restart(ctx context.Context, r *request) error {
-	return s.change(ctx, r, originRestart, func(_ metastore.Tx, i *model.Instance) (note, error) {
-		if err := idle(i); err != nil {
+	return s.change(ctx, r, originRestart, func(tx metastore.Tx, i *model.Instance) (note, error) {
+		k, err := kinOf(ctx, tx, i)
+		if err == nil {
+			err = errors.Join(k.quiet(i), idle(i))
+		}
+		if err != nil {
 			return note{}, err
 		}
 		i.RestartSerial++
@@ -90,7 +96,7 @@ func (s *server) resize(ctx context.Context, r *request, in *Resize) error {
 
 func (s *server) resizeFlavor(ctx context.Context, r *request, ref string) error {
 	return s.change(ctx, r, originResize, func(tx metastore.Tx, i *model.Instance) (note, error) {
-		if err := idle(i); err != nil {
+		if _, err := resizable(ctx, tx, i); err != nil {
 			return note{}, err
 		}
 		to, err := findFlavor(ctx, tx, ref)
@@ -119,25 +125,74 @@ func (s *server) resizeFlavor(ctx context.Context, r *request, ref string) error
 	})
 }
 
+// resizable refuses to resize what is busy, and members of clusters, which are all alike.
+func resizable(ctx context.Context, tx metastore.Tx, i *model.Instance) (*kin, error) {
+	k, err := kinOf(ctx, tx, i)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.belongs(i, "all its members have one size, which cannot be changed yet"); err != nil {
+		return nil, err
+	}
+	if err := k.quiet(i); err != nil {
+		return nil, err
+	}
+	return k, idle(i)
+}
+
+// resizeVolume reaches a primary's replicas, too: they hold the same.
 func (s *server) resizeVolume(ctx context.Context, r *request, size int) error {
-	return s.change(ctx, r, originResize, func(tx metastore.Tx, i *model.Instance) (note, error) {
+	var more []protocol.Kick
+	err := s.change(ctx, r, originResize, func(tx metastore.Tx, i *model.Instance) (note, error) {
 		switch {
 		case size <= i.VolumeGB:
 			return note{}, badRequest("The new volume 'size' must be larger than the current volume size of '%d'.", i.VolumeGB)
 		case size > s.Limits.MaxVolumeGB:
 			return note{}, badRequest("Validation error: resize.volume.size must be at most %d.", s.Limits.MaxVolumeGB)
 		}
-		if err := idle(i); err != nil {
+		k, err := resizable(ctx, tx, i)
+		if err != nil {
 			return note{}, err
 		}
-		if err := s.take(ctx, tx, i.ProjectID, demand{volumesGB: size - i.VolumeGB}); err != nil {
+		grow := size - i.VolumeGB
+		var replicas []*model.Instance
+		if k != nil && k.cluster.PrimaryID == i.ID {
+			for _, m := range k.staying() {
+				if m.ID == i.ID || m.VolumeGB >= size {
+					continue
+				}
+				if err := idle(m); err != nil {
+					return note{}, err
+				}
+				replicas = append(replicas, m)
+				grow += size - m.VolumeGB
+			}
+		}
+		if err := s.take(ctx, tx, i.ProjectID, demand{volumesGB: grow}); err != nil {
 			return note{}, err
 		}
-		text := fmt.Sprintf("A larger volume, of %d GB instead of %d GB, was asked for by %s.", size, i.VolumeGB, r.who())
-		i.VolumeGB = size
-		begin(i, model.StatusResize)
-		return note{"instance.resize.requested", text}, nil
+		more = nil
+		for _, m := range replicas {
+			n := enlarge(r, m, size)
+			m.Updated = s.now()
+			if err := errors.Join(tx.Instances().Update(ctx, m), s.record(ctx, tx, r, m, n)); err != nil {
+				return note{}, err
+			}
+			more = append(more, protocol.Kick{Instance: m.ID})
+		}
+		return enlarge(r, i, size), nil
 	})
+	if err == nil {
+		s.kick(ctx, r, originResize, more...)
+	}
+	return err
+}
+
+func enlarge(r *request, i *model.Instance, size int) note {
+	text := fmt.Sprintf("A larger volume, of %d GB instead of %d GB, was asked for by %s.", size, i.VolumeGB, r.who())
+	i.VolumeGB = size
+	begin(i, model.StatusResize)
+	return note{"instance.resize.requested", text}
 }
 
 // resetStatus gives up whatever the instance is doing, so that it can be deleted, or asked for something again. nodekeeper makes it

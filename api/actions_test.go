@@ -76,8 +76,8 @@ func TestActionsRefused(t *testing.T) {
 		"no size":        {`{"resize":{"volume":{}}}`, 400, "badRequest", "size"},
 		"too large":      {`{"resize":{"volume":{"size":70000}}}`, 400, "badRequest", "at most"},
 		"volume quota":   {`{"resize":{"volume":{"size":51}}}`, 413, "overLimit", "volumes"},
-		"promote":        {`{"promote_to_replica_source":{}}`, 501, "notImplemented", "Replicas"},
-		"eject":          {`{"eject_replica_source":{}}`, 501, "notImplemented", "Replicas"},
+		"promote":        {`{"promote_to_replica_source":{}}`, 400, "badRequest", "not a replica"},
+		"eject":          {`{"eject_replica_source":{}}`, 400, "badRequest", "not a replica source"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, w.call(alice, "POST", base+"/"+id+"/action", tc.body).fault(tc.status, tc.key), tc.says)

@@ -190,5 +190,9 @@ func (s *server) routes(t *table) {
 	s.quotaRoutes(t)
 	s.mgmtRoutes(t)
 	s.hostRoutes(t)
+	s.clusterRoutes(t)
+	s.clusterRootRoutes(t)
+	s.switchoverRoutes(t)
+	s.memberRoutes(t)
 	s.laterRoutes(t)
 }

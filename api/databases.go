@@ -48,7 +48,7 @@ func (s *server) databaseRoutes(t *table) {
 }
 
 func (s *server) createDatabases(ctx context.Context, r *request, in *NewDatabasesBody) (*none, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (s *server) listDatabases(ctx context.Context, r *request, _ *none) (*Datab
 	if err != nil {
 		return nil, err
 	}
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (s *server) listDatabases(ctx context.Context, r *request, _ *none) (*Datab
 }
 
 func (s *server) deleteDatabase(ctx context.Context, r *request, _ *none) (*none, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}

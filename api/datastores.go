@@ -89,6 +89,7 @@ func (s *server) datastoreRoutes(t *table) {
 type catalogue struct {
 	datastores []model.Datastore
 	versions   []model.DatastoreVersion
+	kin        map[string]*kin // by cluster, of the instances that are shown
 }
 
 func readCatalogue(ctx context.Context, tx metastore.Tx) (c catalogue, err error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/huker/huker/internal/metastore"
+	"github.com/huker/huker/internal/model"
 )
 
 // EventsBody is an instance's history, oldest first.
@@ -44,12 +45,17 @@ func (s *server) listEvents(ctx context.Context, r *request, _ *none) (*EventsBo
 			return err
 		}
 		events, err := tx.Events().List(ctx, i.ID, limit)
-		body.Events = make([]Event, 0, len(events))
-		for k := range events {
-			e := &events[k]
-			body.Events = append(body.Events, Event{ID: e.ID, Time: Time{e.Time}, Kind: e.Kind, Message: e.Message, RequestID: e.RequestID})
-		}
+		body.Events = eventViews(events)
 		return err
 	})
 	return body, err
+}
+
+func eventViews(events []model.Event) []Event {
+	views := make([]Event, 0, len(events))
+	for i := range events {
+		e := &events[i]
+		views = append(views, Event{ID: e.ID, Time: Time{e.Time}, Kind: e.Kind, Message: e.Message, RequestID: e.RequestID})
+	}
+	return views
 }

@@ -27,12 +27,14 @@ type guests struct {
 	logs      []protocol.Log
 	content   []byte
 	asked     []string // kinds of calls with the instance
+	states    map[string]protocol.GuestStatus
+	silent    map[string]error // of whom no status is to be had
 }
 
 func newGuests() *guests {
 	return &guests{
 		logs:    []protocol.Log{{Name: "error", Type: "SYS", Enabled: true, Size: 12}, {Name: "general", Type: "USER"}},
-		content: []byte("hello, world"),
+		content: []byte("hello, world"), states: map[string]protocol.GuestStatus{}, silent: map[string]error{},
 	}
 }
 
@@ -54,7 +56,10 @@ func refused(code, message string) error { return &bus.CallError{Code: code, Mes
 func (g *guests) Status(_ context.Context, id string) (protocol.GuestStatus, error) {
 	done, err := g.begin("status", id)
 	defer done()
-	return protocol.GuestStatus{}, err
+	if silent := g.silent[id]; silent != nil {
+		return protocol.GuestStatus{}, silent
+	}
+	return g.states[id], err
 }
 
 func (g *guests) Databases(_ context.Context, id string, r protocol.ListRequest) ([]model.Database, error) {

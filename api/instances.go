@@ -21,7 +21,7 @@ import (
 
 func (s *server) instanceRoutes(t *table) {
 	on(t, spec{method: http.MethodPost, path: "instances", id: "createInstance", tag: "instances", summary: "Create an instance",
-		status: http.StatusOK, errs: []int{http.StatusNotImplemented}}, s.createInstance)
+		status: http.StatusOK, errs: []int{http.StatusUnprocessableEntity, http.StatusNotImplemented}}, s.createInstance)
 	listing := append(slices.Clone(pageParams), clusterParam, deletedParam)
 	on(t, spec{method: http.MethodGet, path: "instances", id: "listInstances", tag: "instances", summary: "List the project's instances, newest first",
 		status: http.StatusOK, errs: []int{http.StatusBadRequest}, query: listing}, s.listInstances)
@@ -46,7 +46,7 @@ func (s *server) showInstance(ctx context.Context, r *request, _ *none) (*Instan
 		if err != nil {
 			return err
 		}
-		c, err := readCatalogue(ctx, tx)
+		c, err := catalogueFor(ctx, tx, i)
 		body = &InstanceBody{Instance: s.detailView(r, c, i)}
 		return err
 	})
@@ -86,10 +86,13 @@ func (s *server) list(ctx context.Context, r *request, project string, show func
 	var page []model.Instance
 	var c catalogue
 	err = s.Store.View(ctx, func(tx metastore.Tx) (err error) {
-		if c, err = readCatalogue(ctx, tx); err != nil {
+		f := metastore.InstanceFilter{
+			ProjectID: project, Unclustered: !strings.EqualFold(r.query.Get("include_clustered"), "true"), Marker: strings.ToLower(marker), Limit: limit + 1,
+		}
+		if page, err = pageAfter(ctx, tx, f); err != nil {
 			return err
 		}
-		page, err = pageAfter(ctx, tx, project, strings.ToLower(marker), limit+1)
+		c, err = catalogueFor(ctx, tx, page...)
 		return err
 	})
 	if err != nil {
@@ -108,8 +111,8 @@ func (s *server) list(ctx context.Context, r *request, project string, show func
 
 // pageAfter lists what comes after marker. The instance that it names may have been deleted since the page before was read;
 // its id still says where it stood, as ids begin with the time of creation (see newID).
-func pageAfter(ctx context.Context, tx metastore.Tx, project, marker string, limit int) ([]model.Instance, error) {
-	f := metastore.InstanceFilter{ProjectID: project, Marker: marker, Limit: limit}
+func pageAfter(ctx context.Context, tx metastore.Tx, f metastore.InstanceFilter) ([]model.Instance, error) {
+	marker, limit := f.Marker, f.Limit
 	page, err := tx.Instances().List(ctx, f)
 	if marker == "" || !errors.Is(err, metastore.ErrNotFound) {
 		return page, err
@@ -123,6 +126,15 @@ func pageAfter(ctx context.Context, tx metastore.Tx, project, marker string, lim
 	}
 	page = slices.DeleteFunc(page, func(i model.Instance) bool { return i.ID >= marker })
 	return page[:min(len(page), limit)], nil
+}
+
+// catalogueFor reads what it takes to show instances.
+func catalogueFor(ctx context.Context, tx metastore.Tx, is ...model.Instance) (catalogue, error) {
+	c, err := readCatalogue(ctx, tx)
+	if err == nil {
+		c.kin, err = readKin(ctx, tx, is...)
+	}
+	return c, err
 }
 
 // newID makes the id of an instance that is created at t: a UUID of version 7, which sorts as the times do. t is to the
@@ -173,13 +185,16 @@ var errUnchanged = errors.New("unchanged")
 
 // change applies fn to an instance in one transaction with its history, and has nodekeeper look. fn may run more than once.
 func (s *server) change(ctx context.Context, r *request, origin string, fn func(tx metastore.Tx, i *model.Instance) (note, error)) error {
-	var id string
+	var kicks []protocol.Kick
 	err := s.update(ctx, func(tx metastore.Tx) error {
 		i, err := r.load(ctx, tx, r.path["id"])
 		if err != nil {
 			return err
 		}
-		id = i.ID
+		kicks = []protocol.Kick{{Instance: i.ID}}
+		if i.ClusterID != "" {
+			kicks = append(kicks, protocol.Kick{Cluster: i.ClusterID})
+		}
 		n, err := fn(tx, &i)
 		if err != nil {
 			return err
@@ -194,7 +209,7 @@ func (s *server) change(ctx context.Context, r *request, origin string, fn func(
 		return err
 	}
 	passStored(ctx, origin)
-	s.kick(ctx, r, id, origin)
+	s.kick(ctx, r, origin, kicks...)
 	return nil
 }
 
@@ -220,11 +235,16 @@ func (s *server) record(ctx context.Context, tx metastore.Tx, r *request, i *mod
 }
 
 // kick is a hint only: what was asked for is in the store, and nodekeeper looks there anyway.
-func (s *server) kick(ctx context.Context, r *request, id, origin string) {
+func (s *server) kick(ctx context.Context, r *request, origin string, kicks ...protocol.Kick) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kickTimeout)
 	defer cancel()
-	if err := s.Kick(ctx, protocol.Kick{Instance: id, Origin: "api." + origin}); err != nil {
-		s.Log.Warn("nodekeeper was not told; it will find out by itself", "op", origin, "instance", id, "request", r.id, "error", err)
+	for _, k := range kicks {
+		k.Origin = "api." + origin
+		if err := s.Kick(ctx, k); err != nil {
+			s.Log.Warn("nodekeeper was not told; it will find out by itself", "op", origin, "instance", k.Instance, "cluster", k.Cluster,
+				"request", r.id, "error", err)
+			return // the others would not come through either
+		}
 	}
 }
 
@@ -271,16 +291,40 @@ func (s *server) guest(ctx context.Context, r *request) (model.Instance, error) 
 }
 
 func (s *server) deleteInstance(ctx context.Context, r *request, _ *none) (*none, error) {
-	return nil, s.change(ctx, r, originDelete, func(_ metastore.Tx, i *model.Instance) (note, error) {
+	return nil, s.change(ctx, r, originDelete, func(tx metastore.Tx, i *model.Instance) (note, error) {
 		// An instance in ERROR (by itself, or by reset_status) has no guest to wait for.
 		force := i.Status == model.StatusError
 		if i.Desired == model.DesiredDeleted && (i.ForceDelete || !force) {
 			return note{}, errUnchanged
 		}
-		i.Desired, i.ForceDelete = model.DesiredDeleted, i.ForceDelete || force
-		i.Generation++
-		i.Status, i.OperatingStatus = model.StatusShutdown, model.OperatingBusy
-		i.Bootstrap = nil // its passwords serve nobody any more
+		k, err := kinOf(ctx, tx, i)
+		if err == nil {
+			err = k.mayGo(i)
+		}
+		if err == nil && k != nil && len(k.staying()) <= 1 && i.Desired == model.DesiredPresent {
+			// The last one: what is left of the set goes with it.
+			k.cluster.Desired, k.cluster.Status, k.cluster.Updated = model.DesiredDeleted, model.StatusShutdown, s.now()
+			k.cluster.Generation++
+			err = tx.Clusters().Update(ctx, &k.cluster)
+		}
+		if err != nil {
+			return note{}, err
+		}
+		unwanted(i, force)
 		return note{"instance.delete.requested", "Deletion was asked for by " + r.who() + "."}, nil
 	})
+}
+
+// mayGo refuses to delete a member of a cluster, or whom others depend on.
+func (k *kin) mayGo(i *model.Instance) error {
+	if k == nil || i.Desired == model.DesiredDeleted {
+		return nil
+	}
+	if err := k.belongs(i, "shrink the cluster to remove it, or delete the cluster"); err != nil {
+		return err
+	}
+	if k.cluster.PrimaryID == i.ID && len(k.staying()) > 1 {
+		return forbidden("The replica source %s cannot be deleted without detaching or deleting its replicas, or promoting one of them.", i.ID)
+	}
+	return nil
 }

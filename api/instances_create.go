@@ -12,6 +12,7 @@ import (
 
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
+	"github.com/huker/huker/internal/protocol"
 )
 
 // CreateInstanceBody asks for an instance.
@@ -84,6 +85,9 @@ type ModuleRef struct {
 }
 
 func (s *server) createInstance(ctx context.Context, r *request, in *CreateInstanceBody) (*InstanceBody, error) {
+	if in.Instance.source() != "" {
+		return s.createReplicas(ctx, r, &in.Instance)
+	}
 	want, err := s.wanted(r, &in.Instance)
 	if err != nil {
 		return nil, err
@@ -118,7 +122,7 @@ func (s *server) createInstance(ctx context.Context, r *request, in *CreateInsta
 		return nil, err
 	}
 	passStored(ctx, originCreate)
-	s.kick(ctx, r, created.ID, originCreate)
+	s.kick(ctx, r, originCreate, protocol.Kick{Instance: created.ID})
 	return &InstanceBody{Instance: s.detailView(r, c, created)}, nil
 }
 
@@ -152,20 +156,15 @@ func (s *server) wanted(r *request, in *CreateInstance) (model.Instance, error) 
 	if err := in.Access.apply(&access); err != nil {
 		return model.Instance{}, err
 	}
-	now := s.now()
-	return model.Instance{
-		ID: newID(now), ProjectID: r.project, Name: in.Name, Desired: model.DesiredPresent, Generation: 1, FlavorID: string(flavor),
-		VolumeGB: int(in.Volume.Size), VolumeType: s.VolumeType, Access: access, Bootstrap: bootstrap, Status: model.StatusBuild,
-		OperatingStatus: model.OperatingBusy, Created: now, Updated: now, ServiceStatusUpdated: now,
-	}, nil
+	i := s.building(r, in.Name, access)
+	i.FlavorID, i.VolumeGB, i.Bootstrap = string(flavor), int(in.Volume.Size), bootstrap
+	return i, nil
 }
 
 // refuseForeign refuses what real clients can send and what Huker cannot do, yet or at all.
 func (s *server) refuseForeign(in *CreateInstance) error {
 	given := func(p *string) bool { return p != nil && *p != "" }
 	switch {
-	case given(in.ReplicaOf), given(in.SlaveOf):
-		return notImplemented("Replicas are not implemented yet.")
 	case in.ReplicaCount != nil && *in.ReplicaCount > 1:
 		return badRequest("Replica count only valid when creating replicas. Cannot create %d instances.", *in.ReplicaCount)
 	case in.RestorePoint != nil:
@@ -304,10 +303,12 @@ func bootstrapOf(in *CreateInstance) (*model.Bootstrap, error) {
 }
 
 // checkName refuses names that could not be read or told apart on a terminal.
-func checkName(name string) error {
+func checkName(name string) error { return checkNameOf("instance.name", name) }
+
+func checkNameOf(what, name string) error {
 	seen := func(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
 	if !strings.ContainsFunc(name, seen) || strings.ContainsFunc(name, misleads) {
-		return badRequest("Validation error: instance.name must not be blank or hold control characters.")
+		return badRequest("Validation error: %s must not be blank or hold control characters.", what)
 	}
 	return nil
 }

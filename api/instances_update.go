@@ -70,7 +70,11 @@ func (s *server) applyUpdate(ctx context.Context, tx metastore.Tx, r *request, i
 	case u.Configuration.Is && lastOfHref(u.Configuration.Text) != "":
 		return note{}, notImplemented("Configuration groups are not implemented yet.")
 	case u.ReplicaOf.Is, u.SlaveOf.Is:
-		return note{}, badRequest("Instance %s is not a replica.", i.ID)
+		k, err := kinOf(ctx, tx, i)
+		if err != nil {
+			return note{}, err
+		}
+		return detach(r, k, i)
 	case u.Access != nil:
 		return applyAccess(r, i, u.Access)
 	case u.DatastoreVersion != nil:

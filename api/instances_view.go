@@ -29,7 +29,7 @@ type InstanceBody struct {
 type InstanceView struct {
 	ID              string        `json:"id"`
 	Name            string        `json:"name"`
-	Status          string        `json:"status" enum:"BUILD,ACTIVE,REBOOT,RESIZE,SHUTDOWN,ERROR,UPGRADE,RESTART_REQUIRED"`
+	Status          string        `json:"status" enum:"BUILD,ACTIVE,REBOOT,RESIZE,SHUTDOWN,ERROR,UPGRADE,RESTART_REQUIRED,PROMOTE,EJECT,DETACH"`
 	OperatingStatus string        `json:"operating_status" doc:"Empty while a task is under way"`
 	Links           []Link        `json:"links"`
 	Flavor          InstanceRef   `json:"flavor"`
@@ -39,6 +39,7 @@ type InstanceView struct {
 	Volume          VolumeView    `json:"volume"`
 	IP              []string      `json:"ip,omitempty" doc:"The database answers at port 3306 of it"`
 	Addresses       []AddressView `json:"addresses,omitempty"`
+	InstanceKin
 	*InstanceTenant
 }
 
@@ -112,6 +113,10 @@ func (s *server) instanceView(r *request, c catalogue, i model.Instance) Instanc
 		Datastore: DatastoreName{Type: datastore, Version: version}, Region: s.Region,
 		Access: AccessView{IsPublic: i.Access.IsPublic, AllowedCIDRs: append([]string{}, i.Access.AllowedCIDRs...)},
 		Volume: VolumeView{Size: i.VolumeGB},
+	}
+	if k := c.kin[i.ClusterID]; k != nil {
+		status, operating := k.shown(&i)
+		v.Status, v.OperatingStatus, v.InstanceKin = string(status), string(operating), r.kinView(k, &i)
 	}
 	if i.Address != "" {
 		v.IP = []string{i.Address}

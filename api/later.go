@@ -21,9 +21,9 @@ const (
 
 func laterCalls() []later {
 	const (
-		backups, strategies, configs, clusters = "Backups are", "Backup strategies are", "Configuration groups are", "Clusters are"
-		modules, groups, params                = "Modules are", "Security groups are", "The catalogue of parameters is"
-		versions                               = "Changes of datastores are (images are made with `huker image`)"
+		backups, strategies, configs = "Backups are", "Backup strategies are", "Configuration groups are"
+		modules, groups, params      = "Modules are", "Security groups are", "The catalogue of parameters is"
+		versions                     = "Changes of datastores are (images are made with `huker image`)"
 	)
 	methods := func(ms ...string) string { return strings.Join(ms, " ") }
 	return []later{
@@ -44,13 +44,6 @@ func laterCalls() []later {
 		{versions, del, "datastores/{datastore}", true},
 		{versions, post, "mgmt/datastore-versions", true},
 		{versions, methods(patch, del), "mgmt/datastore-versions/{version}", true},
-		{clusters, methods(get, post), "clusters", false},
-		{clusters, methods(get, post, del), "clusters/{cluster}", false},
-		{clusters, get, "clusters/{cluster}/instances/{id}", false},
-		{clusters, methods(get, post), "clusters/{cluster}/root", false},
-		{clusters, get, "mgmt/clusters", true},
-		{clusters, get, "mgmt/clusters/{cluster}", true},
-		{clusters, post, "mgmt/clusters/{cluster}/action", true},
 		{modules, methods(get, post), "modules", false},
 		{modules, methods(get, put, del), "modules/{module}", false},
 		{modules, methods(get, put), "modules/{module}/instances", false},

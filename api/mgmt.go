@@ -178,7 +178,7 @@ func (s *server) mgmtShow(ctx context.Context, r *request, _ *none) (*MgmtInstan
 		if err != nil {
 			return err
 		}
-		c, err := readCatalogue(ctx, tx)
+		c, err := catalogueFor(ctx, tx, i)
 		v := MgmtInstanceDetail{
 			MgmtInstance: s.mgmtView(r, c, i), RootEnabledBy: i.RootEnabledBy,
 			Volume:      MgmtVolume{ID: i.ID, Size: i.VolumeGB, Total: float64(i.VolumeGB), Used: gigabytes(i.VolumeUsedBytes)},

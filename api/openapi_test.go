@@ -18,6 +18,8 @@ func TestEveryOperation(t *testing.T) {
 	one := base + "/" + id
 	own := "/v1.0/" + mine
 	mgmt := "/v1.0/" + ops + "/mgmt"
+	c := w.cluster(alice, mine, "group", 3)
+	cluster := own + "/clusters/" + c.id
 	for _, c := range []struct {
 		token, method, path, body string
 		status                    int
@@ -62,7 +64,7 @@ func TestEveryOperation(t *testing.T) {
 		{alice, "GET", one + "/ssl", "", 200},
 		{alice, "GET", one + "/events", "", 200},
 		{alice, "GET", own + "/mgmt/quotas/" + mine, "", 200},
-		{admin, "PUT", mgmt + "/quotas/" + mine, `{"quotas":{"instances":7}}`, 200},
+		{admin, "PUT", mgmt + "/quotas/" + mine, `{"quotas":{"instances":9}}`, 200},
 		{admin, "GET", mgmt + "/instances", "", 200},
 		{admin, "GET", mgmt + "/instances/" + id, "", 200},
 		{admin, "GET", mgmt + "/instances/" + id + "/root", "", 200},
@@ -77,6 +79,22 @@ func TestEveryOperation(t *testing.T) {
 		{admin, "POST", mgmt + "/instances/" + id + "/action", `{"reboot":{}}`, 202},
 		{alice, "POST", one + "/action", `{"reset_status":{}}`, 202},
 		{alice, "DELETE", one, "", 202},
+		{alice, "POST", own + "/clusters", `{"cluster":{"name":"c2","instances":[{"flavorRef":"1","volume":{"size":1}}]}}`, 200},
+		{alice, "GET", own + "/clusters", "", 200},
+		{alice, "GET", cluster, "", 200},
+		{alice, "GET", cluster + "/instances/" + c.members[1], "", 200},
+		{alice, "GET", cluster + "/members", "", 200},
+		{alice, "GET", cluster + "/events", "", 200},
+		{alice, "PATCH", cluster, `{"cluster":{"policy":"available"}}`, 202},
+		{alice, "GET", cluster + "/root", "", 200},
+		{alice, "POST", cluster + "/root", "", 200},
+		{alice, "POST", cluster + "/action", `{"switchover":{}}`, 202},
+		{alice, "GET", cluster + "/history", "", 200},
+		{admin, "GET", mgmt + "/clusters", "", 200},
+		{admin, "GET", mgmt + "/clusters/" + c.id, "", 200},
+		{admin, "POST", mgmt + "/clusters/" + c.id + "/action", `{"reset-task":{}}`, 202},
+		{alice, "POST", cluster, `{"shrink":[{"id":"` + c.members[1] + `"}]}`, 202},
+		{alice, "DELETE", cluster, "", 202},
 	} {
 		r := w.call(c.token, c.method, c.path, c.body)
 		require.Equal(t, c.status, r.status, "%s %s: %s", c.method, c.path, r.text)
@@ -103,8 +121,7 @@ func TestLaterCalls(t *testing.T) {
 	for _, c := range []string{
 		"GET /backups", "POST /backups", "GET /backups/x", "DELETE /backups/x", "GET /backup_strategies", "POST /backup_strategies",
 		"GET /instances/" + id + "/backups", "GET /instances/" + id + "/configuration", "GET /configurations", "POST /configurations",
-		"GET /configurations/x", "PATCH /configurations/x", "PUT /configurations/x", "DELETE /configurations/x", "GET /clusters",
-		"POST /clusters", "GET /clusters/x", "GET /modules", "GET /instances/" + id + "/modules", "GET /security-groups",
+		"GET /configurations/x", "PATCH /configurations/x", "PUT /configurations/x", "DELETE /configurations/x", "GET /modules", "GET /instances/" + id + "/modules", "GET /security-groups",
 		"GET /datastores/versions/" + versionID + "/parameters", "GET /datastores/mysql/versions/9.7.4/parameters/x", "POST /instances/" + id + "/ssl",
 	} {
 		method, path, _ := strings.Cut(c, " ")
@@ -114,7 +131,7 @@ func TestLaterCalls(t *testing.T) {
 		}
 		w.call(alice, method, "/v1.0/"+mine+path, body).fault(501, "notImplemented")
 	}
-	for _, c := range []string{"POST /mgmt/datastore-versions", "GET /mgmt/clusters", "GET /mgmt/instances/" + id + "/diagnostics"} {
+	for _, c := range []string{"POST /mgmt/datastore-versions", "GET /mgmt/instances/" + id + "/diagnostics"} {
 		method, path, _ := strings.Cut(c, " ")
 		w.call(alice, method, "/v1.0/"+mine+path, "").fault(403, "forbidden")
 		w.call(admin, method, "/v1.0/"+ops+path, "").fault(501, "notImplemented")

@@ -106,7 +106,7 @@ func TestOpenStackClient(t *testing.T) {
 	for says, args := range map[string]string{
 		"Configuration groups are not implemented": "database configuration list", "Backups are not implemented": "database backup list",
 		"has datastore version 9.7.4 already": "database instance upgrade store 9.7.4", "not supported yet": "database instance upgrade store 9.8.0",
-		"Replicas are not implemented": "database instance promote store", "Clusters are not implemented": "database cluster list",
+		"not a replica": "database instance promote store", "not a replica source": "database instance eject store",
 	} {
 		_, errs, err := w.openstack(t, alice, mine, strings.Fields(args)...)
 		require.Error(t, err)

@@ -15,6 +15,12 @@ const (
 	originResize  = "resize"
 	originReset   = "reset-status"
 	originRoot    = "root"
+
+	originReplicate  = "replicate"
+	originPromote    = "promote"
+	originEject      = "eject"
+	originCluster    = "cluster"
+	originSwitchover = "switchover"
 )
 
 // stored is where a request is in the store, and neither nodekeeper nor the client knows.
@@ -26,7 +32,8 @@ func passStored(ctx context.Context, origin string) { points.Pass(ctx, stored(or
 // Points are the places where a process may die in the middle of a request.
 func Points() []points.Point {
 	var ps []points.Point
-	for _, origin := range []string{originCreate, originUpdate, originDelete, originRestart, originResize, originReset, originRoot} {
+	for _, origin := range []string{originCreate, originUpdate, originDelete, originRestart, originResize, originReset, originRoot,
+		originReplicate, originPromote, originEject, originCluster, originSwitchover} {
 		ps = append(ps, stored(origin))
 	}
 	return ps

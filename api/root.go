@@ -6,6 +6,7 @@ import (
 
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
+	"github.com/huker/huker/internal/protocol"
 )
 
 // RootEnabledBody says whether root can sign in.
@@ -40,7 +41,7 @@ func (s *server) rootRoutes(t *table) {
 }
 
 func (s *server) showRoot(ctx context.Context, r *request, _ *none) (*RootEnabledBody, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func (s *server) showRoot(ctx context.Context, r *request, _ *none) (*RootEnable
 }
 
 func (s *server) enableRoot(ctx context.Context, r *request, in *EnableRootBody) (*RootBody, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -67,12 +68,12 @@ func (s *server) enableRoot(ctx context.Context, r *request, in *EnableRootBody)
 	if err != nil {
 		return nil, guestFault(i.ID, err)
 	}
-	s.noteRoot(ctx, r, true)
+	s.noteRoot(ctx, r, &i, true)
 	return &RootBody{User: RootUser{Name: "root", Password: orDefault(root.Password, password)}}, nil
 }
 
 func (s *server) disableRoot(ctx context.Context, r *request, _ *none) (*none, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -86,24 +87,51 @@ func (s *server) disableRoot(ctx context.Context, r *request, _ *none) (*none, e
 	if err := s.Guests.DisableRoot(ctx, i.ID); err != nil {
 		return nil, guestFault(i.ID, err)
 	}
-	s.noteRoot(ctx, r, false)
+	s.noteRoot(ctx, r, &i, false)
 	return nil, nil //nolint:nilnil // an answer without a body
 }
 
-// noteRoot writes the history. When that fails the answer stays: it holds a password that is in effect and that nobody could
-// learn otherwise.
-func (s *server) noteRoot(ctx context.Context, r *request, enabled bool) {
-	err := s.change(context.WithoutCancel(ctx), r, originRoot, func(_ metastore.Tx, i *model.Instance) (note, error) {
-		i.RootEnabled = enabled
-		if !enabled {
-			return note{"root.disabled", "Root was disabled by " + r.who() + "."}, nil
+// noteRoot writes the history; where there are several members, that of all: root is the same everywhere. When that fails the answer stays: it holds a
+// password that is in effect and that nobody could learn otherwise.
+func (s *server) noteRoot(ctx context.Context, r *request, i *model.Instance, enabled bool) {
+	ctx = context.WithoutCancel(ctx)
+	err := s.update(ctx, func(tx metastore.Tx) error {
+		now, err := tx.Instances().Get(ctx, i.ID)
+		if err != nil {
+			return err
 		}
+		all := []model.Instance{now}
+		if now.ClusterID != "" {
+			if all, err = tx.Instances().List(ctx, metastore.InstanceFilter{ClusterID: now.ClusterID}); err != nil {
+				return err
+			}
+		}
+		for n := range all {
+			if err := s.setRoot(ctx, tx, r, &all[n], enabled); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.Log.Error("root's history was not written", "op", "root", "instance", i.ID, "request", r.id, "error", err)
+		return
+	}
+	passStored(ctx, originRoot)
+	s.kick(ctx, r, originRoot, protocol.Kick{Instance: i.ID})
+}
+
+func (s *server) setRoot(ctx context.Context, tx metastore.Tx, r *request, i *model.Instance, enabled bool) error {
+	i.RootEnabled, i.Updated = enabled, s.now()
+	n := note{"root.disabled", "Root was disabled by " + r.who() + "."}
+	if enabled {
+		n = note{"root.enabled", "Root was enabled by " + r.who() + "."}
 		if i.RootEnabledAt.IsZero() { // Trove keeps the first time only
 			i.RootEnabledAt, i.RootEnabledBy = s.now(), r.who()
 		}
-		return note{"root.enabled", "Root was enabled by " + r.who() + "."}, nil
-	})
-	if err != nil {
-		s.Log.Error("root's history was not written", "op", "root", "instance", r.path["id"], "request", r.id, "error", err)
 	}
+	if err := tx.Instances().Update(ctx, i); err != nil {
+		return err
+	}
+	return s.record(ctx, tx, r, i, n)
 }

@@ -40,7 +40,7 @@ var (
 		{"limit", huma.TypeInteger, "The most entries to give; at least 1."},
 		{"marker", huma.TypeString, "The id or name of the last entry of the page before."},
 	}
-	clusterParam = param{"include_clustered", huma.TypeString, "Accepted for old clients; all instances are listed."}
+	clusterParam = param{"include_clustered", huma.TypeString, "true lists members of clusters, too."}
 	deletedParam = param{"deleted", huma.TypeString, "true lists deleted instances: there are none, their rows are not kept."}
 )
 

@@ -83,7 +83,7 @@ func (s *server) userRoutes(t *table) {
 }
 
 func (s *server) createUsers(ctx context.Context, r *request, in *NewUsersBody) (*none, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (s *server) listUsers(ctx context.Context, r *request, _ *none) (*UsersBody
 	if err != nil {
 		return nil, err
 	}
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func userView(u model.User) User {
 
 // setPasswords changes nothing when one of the users is not there.
 func (s *server) setPasswords(ctx context.Context, r *request, in *PasswordsBody) (*none, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (s *server) showUser(ctx context.Context, r *request, _ *none) (*UserBody, 
 
 // user is the one that the path names.
 func (s *server) user(ctx context.Context, r *request) (model.Instance, model.User, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return i, model.User{}, err
 	}
@@ -178,7 +178,7 @@ func (s *server) updateUser(ctx context.Context, r *request, in *UserChangeBody)
 	if c.Name == nil && c.Password == nil && c.Host == nil {
 		return nil, badRequest("Validation error: user needs a name, a password or a host.")
 	}
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (s *server) updateUser(ctx context.Context, r *request, in *UserChangeBody)
 }
 
 func (s *server) deleteUser(ctx context.Context, r *request, _ *none) (*none, error) {
-	i, err := s.guest(ctx, r)
+	i, err := s.writer(ctx, r)
 	if err != nil {
 		return nil, err
 	}

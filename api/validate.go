@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"regexp"
@@ -128,7 +129,7 @@ func (v *validator) checkObject(s *huma.Schema, path string, object map[string]a
 		p, known := s.Properties[name]
 		if !known {
 			if s.AdditionalProperties == false {
-				return fmt.Sprintf("unknown field %q in %s", clip(name), at(path))
+				return fmt.Sprintf("unknown field %q in %s%s", clip(name), at(path), knownFields(s))
 			}
 			continue
 		}
@@ -148,6 +149,15 @@ func (v *validator) checkObject(s *huma.Schema, path string, object map[string]a
 		return fmt.Sprintf("%s takes at most %d of its fields at once", at(path), *s.MaxProperties)
 	}
 	return ""
+}
+
+// knownFields lists an object's fields where they are few enough to be read.
+func knownFields(s *huma.Schema) string {
+	const most = 8
+	if len(s.Properties) > most {
+		return ""
+	}
+	return " (known are " + strings.Join(slices.Sorted(maps.Keys(s.Properties)), ", ") + ")"
 }
 
 func (v *validator) checkArray(s *huma.Schema, path string, list []any) string {

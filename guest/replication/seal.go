@@ -1,0 +1,144 @@
+package replication
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/huker/huker/internal/durability"
+	"github.com/huker/huker/internal/failover"
+)
+
+// Schema is the agents' own. It is replicated, and not among the databases that users see.
+const Schema = "huker"
+
+// keptSeals is how many rows the journal keeps.
+const keptSeals = 100
+
+var schema = []string{
+	"CREATE DATABASE IF NOT EXISTS huker CHARACTER SET utf8mb4",
+	`CREATE TABLE IF NOT EXISTS huker.journal (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, epoch BIGINT NOT NULL, server_uuid CHAR(36) NOT NULL,
+		gtids LONGTEXT NOT NULL, at TIMESTAMP(6) NOT NULL) ENGINE = InnoDB COMMENT = 'With what each primary began'`,
+	`CREATE TABLE IF NOT EXISTS huker.probe (id TINYINT NOT NULL PRIMARY KEY, at TIMESTAMP(6) NOT NULL) ENGINE = InnoDB COMMENT = 'The last write of an agent'`,
+}
+
+// seal begins a transaction and has it wait, for ever, until it is acknowledged under the terms of this record. One that was begun under others is waited for
+// first: it ends as soon as these are met.
+func (s *Server) seal(ctx context.Context, r durability.Record) error {
+	uuid, err := s.uuid(ctx)
+	if err != nil {
+		return err
+	}
+	server := s.name(uuid, r)
+	s.learn(r, server)
+	d := failover.Assign(s.cfg.Instance, server, r)
+	if d.Role != failover.RolePrimary {
+		return fmt.Errorf("%w: it is not the primary at epoch %d", ErrRefused, r.Epoch)
+	}
+	begun := s.remembered()
+	return s.begin(ctx, taskSeal, fmt.Sprint(r.Epoch, begun.terms), func(ctx context.Context, c *sql.Conn) error {
+		if err := writeSeal(ctx, c, r.Epoch); err != nil {
+			return err
+		}
+		s.remember(func(m *memory) {
+			if m.serial == begun.serial && m.terms == begun.terms && m.epoch == r.Epoch {
+				m.seal = failover.Seal{Epoch: r.Epoch, Acks: d.Acks, Ackers: slices.Clone(d.Ackers)}
+				m.proven = true
+			}
+		})
+		return nil
+	})
+}
+
+func (s *Server) uuid(ctx context.Context) (uuid string, err error) {
+	err = s.act.use(ctx, func(ctx context.Context, c *sql.Conn) error {
+		return c.QueryRowContext(ctx, "SELECT @@GLOBAL.server_uuid").Scan(&uuid)
+	})
+	return uuid, err
+}
+
+func writeSeal(ctx context.Context, c *sql.Conn, epoch int64) error {
+	err := insertSeal(ctx, c, epoch)
+	if !isNumber(err, erNoSuchTable, erBadDatabase) {
+		return err
+	}
+	if err := runAll(ctx, c, schema...); err != nil {
+		return err
+	}
+	return insertSeal(ctx, c, epoch)
+}
+
+func insertSeal(ctx context.Context, c *sql.Conn, epoch int64) error {
+	tx, err := c.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // of what was committed there is nothing to roll back
+	res, err := tx.ExecContext(ctx, "INSERT INTO huker.journal (epoch, server_uuid, gtids, at) VALUES (?, @@GLOBAL.server_uuid, @@GLOBAL.gtid_executed, NOW(6))", epoch)
+	if err != nil {
+		return err
+	}
+	if id, err := res.LastInsertId(); err == nil && id > keptSeals {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM huker.journal WHERE id <= ?", id-keptSeals); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// keepSeal has what was sealed be sealed under this record, whose terms are no stricter.
+func (s *Server) keepSeal(ctx context.Context, r durability.Record) error {
+	uuid, err := s.uuid(ctx)
+	if err != nil {
+		return err
+	}
+	d := failover.Assign(s.cfg.Instance, s.name(uuid, r), r)
+	s.remember(func(m *memory) {
+		if m.seal.Epoch+1 == r.Epoch {
+			m.seal = failover.Seal{Epoch: r.Epoch, Acks: d.Acks, Ackers: slices.Clone(d.Ackers)}
+		}
+	})
+	return nil
+}
+
+// Probe begins a write of the agent's own, unless one is on its way, and waits for it for a moment. Its caller has seen that the server is a primary
+// which is writable and has sealed; it is asked for twice a second.
+func (s *Server) Probe(ctx context.Context) error {
+	s.mu.Lock()
+	if s.tried.IsZero() {
+		s.tried = time.Now()
+	}
+	serial := s.memory.serial
+	s.mu.Unlock()
+	err := s.begin(ctx, taskProbe, "", func(ctx context.Context, c *sql.Conn) error {
+		if err := run(ctx, c, "INSERT INTO huker.probe (id, at) VALUES (1, NOW(6)) ON DUPLICATE KEY UPDATE at = NOW(6)"); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.memory.serial == serial {
+			s.probed = time.Now()
+		}
+		return nil
+	})
+	if errors.Is(err, ErrPending) {
+		return nil
+	}
+	return err
+}
+
+// ProbeAgo is since a probe was last committed, or since the first was tried; negative: none was.
+func (s *Server) ProbeAgo() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.tried.IsZero():
+		return -1
+	case s.probed.IsZero():
+		return time.Since(s.tried)
+	}
+	return time.Since(s.probed)
+}

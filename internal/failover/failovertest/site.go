@@ -105,7 +105,12 @@ func (s *Site) Remove(id string) {
 func (s *Site) Kill(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.servers[id].alive = false
+	v := s.servers[id]
+	v.alive = false
+	select {
+	case v.heard <- struct{}{}: // that its session ends
+	default:
+	}
 }
 
 // Revive has one that was killed come back, or one that runs start again. serial is of the restart that this carries out; 0: none.

@@ -169,6 +169,9 @@ func restartCluster(r *request, k *kin) error {
 	if err := k.free(); err != nil {
 		return err
 	}
+	for i := range k.members { // those that were restarted by themselves have had more of them, and have to go beyond that
+		k.cluster.RestartSerial = max(k.cluster.RestartSerial, k.members[i].RestartSerial)
+	}
 	k.cluster.RestartSerial++
 	k.cluster.Generation++
 	k.cluster.Status = model.StatusReboot

@@ -41,6 +41,7 @@ type NewMember struct {
 	Nics             []Nic         `json:"nics,omitempty" maxItems:"1"`
 	AvailabilityZone *string       `json:"availability_zone,omitempty" nullable:"true"`
 	RegionName       *string       `json:"region_name,omitempty" nullable:"true"`
+	Region           *string       `json:"region,omitempty" nullable:"true" doc:"The same as region_name"`
 	Modules          []ModuleRef   `json:"modules,omitempty"`
 	Type             *string       `json:"type,omitempty" nullable:"true" doc:"There are no kinds of members"`
 	RelatedTo        *string       `json:"related_to,omitempty" nullable:"true"`
@@ -226,7 +227,11 @@ func (s *server) refuseForeignMember(m *NewMember) error {
 			return err
 		}
 	}
-	return s.refuseForeign(&CreateInstance{Nics: m.Nics, AvailabilityZone: m.AvailabilityZone, RegionName: m.RegionName, Modules: m.Modules})
+	region := m.RegionName
+	if region == nil {
+		region = m.Region
+	}
+	return s.refuseForeign(&CreateInstance{Nics: m.Nics, AvailabilityZone: m.AvailabilityZone, RegionName: region, Modules: m.Modules})
 }
 
 // addMembers makes rows for new members, if the project's quota has room for all of them. bootstrap is for the first one, who has it before there are others.

@@ -258,6 +258,7 @@ func TestCreateClusterRefused(t *testing.T) {
 		"too large":      {`{"name":"n","instances":[{"flavorRef":1,"volume":{"size":70000}}]}`, 400, "badRequest", "at most 65536"},
 		"volume type":    {`{"name":"n","instances":[{"flavorRef":1,"volume":{"size":1,"type":"ssd"}}]}`, 404, "itemNotFound", "ssd"},
 		"member's type":  {`{"name":"n","instances":[{"flavorRef":1,"volume":{"size":1},"type":"arbiter"}]}`, 400, "badRequest", "no type"},
+		"region":         {`{"name":"n","instances":[{"flavorRef":1,"volume":{"size":1},"region":"Mars"}]}`, 400, "badRequest", "Mars"},
 		"zone":           {`{"name":"n","instances":[{"flavorRef":1,"volume":{"size":1},"availability_zone":"z9"}]}`, 400, "badRequest", "z9"},
 		"names alike":    {`{"name":"n","instances":[{"name":"a","flavorRef":1,"volume":{"size":1}},{"name":"a","flavorRef":1,"volume":{"size":1}}]}`, 400, "badRequest", "already"},
 		"datastore":      {with(`"datastore":{"type":"pg"}`), 404, "itemNotFound", "'pg'"},
@@ -478,10 +479,11 @@ func TestClusterRestartAndReset(t *testing.T) {
 	w := newWorld(t)
 	g := w.cluster(alice, mine, "c", 2)
 	one := clusters + "/" + g.id
+	w.edit(g.members[1], func(i *model.Instance) { i.RestartSerial, i.ObservedRestart = 4, 4 })
 	r := w.call(alice, "POST", one, `{"restart":{}}`)
 	require.Equal(t, 202, r.status, r.text)
 	require.Equal(t, "RESTARTING_CLUSTER", r.get("cluster", "task", "name"))
-	require.EqualValues(t, 1, w.clusterRow(g.id).RestartSerial)
+	require.EqualValues(t, 5, w.clusterRow(g.id).RestartSerial, "beyond that of every member")
 	for _, body := range []string{`{"restart":{}}`, `{"grow":[{}]}`, `{"shrink":[{"id":"` + g.members[1] + `"}]}`} {
 		require.Contains(t, w.call(alice, "POST", one, body).fault(422, "unprocessableEntity"), "Restarting the cluster")
 	}

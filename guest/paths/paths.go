@@ -69,6 +69,10 @@ func (p Paths) Log() string { return filepath.Join(p.Volume, "log") }
 // State is the agent's, and durable.
 func (p Paths) State() string { return filepath.Join(p.Volume, "huker") }
 
+// InitFile holds statements that mysqld is started with as long as it is there: the agent writes it before something that brings other accounts, and
+// removes it after.
+func (p Paths) InitFile() string { return filepath.Join(p.State(), "init.sql") }
+
 // ErrorLog is mysqld's error log.
 func (p Paths) ErrorLog() string { return filepath.Join(p.Log(), "error.log") }
 

@@ -28,7 +28,7 @@ type Clones struct {
 	MaxMBps  int
 }
 
-const markFile = "rebuild.json"
+const markFile = "clone.json"
 
 // rebuild is kept while a server's data is being replaced. A clone that did not come to its end leaves a server that says it has executed what it has not: so
 // long as this is there, it has no part in anything.
@@ -52,8 +52,31 @@ func (c Clones) unfinished() bool {
 // Progress is how far a clone has come, in bytes.
 type Progress struct{ Done, Estimate int64 }
 
+// replaced is the server whose data is being replaced; empty: none is.
+func (c Clones) replaced() string {
+	if c.State == "" {
+		return ""
+	}
+	mark, err := c.read()
+	if err != nil {
+		return ""
+	}
+	return mark.UUID
+}
+
+func (c Clones) read() (mark rebuild, err error) {
+	b, err := os.ReadFile(c.mark())
+	if err != nil {
+		return mark, err
+	}
+	if err := json.Unmarshal(b, &mark); err != nil {
+		return mark, fmt.Errorf("%s: %w", markFile, err)
+	}
+	return mark, nil
+}
+
 // progressEvery is how often Clone tells.
-const progressEvery = time.Second
+const progressEvery = 10 * time.Second
 
 // PrepareDonor makes the account as which others clone this server. It lets in whoever has a certificate of the cluster's authority, and is nobody's in the
 // record, as who is cloned to has no part in it yet. The session must not write the binary log: else members would wait for one another.
@@ -78,13 +101,13 @@ func PrepareDonor(ctx context.Context, c executor) error {
 	return nil
 }
 
-// Clone replaces this server's data by a donor's, however long that takes; progress may be nil. At its end mysqld restarts, and Clone returns nil: the next
-// run's Server finds out whether all went well, and says Rebuilding until then. It is refused unless the server is shut, read-only and receives
-// nothing. An error is of a clone that did not come about; if Rebuilding stays, the data is gone, and it has to be tried again.
-func (s *Server) Clone(ctx context.Context, donor protocol.Member, progress func(Progress)) error {
+// Clone replaces this server's data by a donor's, however long that takes. At its end mysqld restarts, and Clone returns nil: the next run's Server finds out whether
+// all went well, and says Rebuilding, and the old server's name, until then. It is refused unless the server is shut, read-only and receives nothing. An error is of a clone that did not come about; if
+// Rebuilding stays, the data is gone, and it has to be tried again.
+func (s *Server) Clone(ctx context.Context, donor protocol.Member) error {
 	t, err := s.beginClone(ctx, donor)
 	if err != nil {
-		return fmt.Errorf("replication: %w", err)
+		return fmt.Errorf("replication: clone: %w", err)
 	}
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
@@ -93,35 +116,35 @@ func (s *Server) Clone(ctx context.Context, donor protocol.Member, progress func
 		case <-t.done:
 			return t.err
 		case <-ctx.Done():
-			return fmt.Errorf("replication: %w: %w", ErrPending, ctx.Err())
+			return fmt.Errorf("replication: clone: %w: %w", ErrPending, ctx.Err())
 		case <-tick.C:
-			if p, err := s.progress(ctx); err == nil && progress != nil {
-				progress(p)
+			if p, err := s.Progress(ctx); err == nil {
+				s.log.Info("the data is being replaced", "op", "clone", "done", p.Done, "of", p.Estimate)
 			}
 		}
 	}
 }
 
-func (s *Server) beginClone(ctx context.Context, donor protocol.Member) (*task, error) {
+func (s *Server) beginClone(ctx context.Context, donor protocol.Member) (t *task, err error) {
 	if s.cfg.Clones.State == "" || s.cfg.Clones.InitFile == "" || s.cfg.Clones.AutoCnf == "" {
-		return nil, errors.New("clone: nobody said where its files are")
+		return nil, errors.New("nobody said where its files are")
 	}
-	if err := s.take(ctx); err != nil {
-		return nil, err
-	}
-	defer s.give()
-	if t, _ := s.running(taskClone); t != nil {
-		return t, nil
-	}
-	var before rebuild
-	err := s.act.use(ctx, func(ctx context.Context, c *sql.Conn) error {
-		err := s.prepareClone(ctx, c, donor, &before)
+	err = s.turnOf(ctx, actTimeout, func(ctx context.Context) error {
+		if t, _ = s.running(taskClone); t != nil {
+			return nil
+		}
+		var before rebuild
+		if err := s.act.use(ctx, func(ctx context.Context, c *sql.Conn) error { return s.prepareClone(ctx, c, donor, &before) }); err != nil {
+			return err
+		}
+		var err error
+		t, err = s.launch(taskClone, donor.Address, func(ctx context.Context, c *sql.Conn) error { return s.clone(ctx, c, donor, before) })
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("clone: %w", err)
+		return nil, err
 	}
-	return s.launch(taskClone, donor.Address, func(ctx context.Context, c *sql.Conn) error { return s.clone(ctx, c, donor, before) })
+	return t, nil
 }
 
 // prepareClone brings the server to a state from which every crash leads on: from here on it is Rebuilding, another server with its next start, and lets the agent
@@ -152,6 +175,9 @@ func (s *Server) prepareClone(ctx context.Context, c *sql.Conn, donor protocol.M
 	statements, err := initStatements(ctx, c)
 	if err != nil {
 		return err
+	}
+	if old := s.cfg.Clones.replaced(); old != "" { // an earlier attempt, which came to nothing
+		before.UUID = old
 	}
 	before.Donor = donor.Address
 	mark, err := json.Marshal(before)
@@ -251,7 +277,8 @@ func removeFile(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (s *Server) progress(ctx context.Context) (p Progress, err error) {
+// Progress is of the clone that is under way, or was last.
+func (s *Server) Progress(ctx context.Context) (p Progress, err error) {
 	err = s.hand.use(ctx, func(ctx context.Context, c *sql.Conn) error {
 		return c.QueryRowContext(ctx, "SELECT COALESCE(SUM(DATA), 0), COALESCE(SUM(ESTIMATE), 0) FROM performance_schema.clone_progress").Scan(&p.Done, &p.Estimate)
 	})
@@ -264,13 +291,9 @@ func (s *Server) settle(ctx context.Context) error {
 	if t, _ := s.running(taskClone); t != nil || !s.cfg.Clones.unfinished() {
 		return nil
 	}
-	var mark rebuild
-	b, err := os.ReadFile(s.cfg.Clones.mark())
+	mark, err := s.cfg.Clones.read()
 	if err != nil {
 		return err
-	}
-	if err := json.Unmarshal(b, &mark); err != nil {
-		return fmt.Errorf("%s: %w", markFile, err)
 	}
 	return s.act.use(ctx, func(ctx context.Context, c *sql.Conn) error {
 		var which, uuid string

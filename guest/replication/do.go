@@ -12,17 +12,12 @@ import (
 )
 
 // Do carries out one act that failover.Conduct asked for under this record. Each is idempotent. What may wait for ever is begun, and waited for a moment only:
-// ErrPending says that it goes on, and the status shows when it is done. ErrRefused is an act that would lose something: the status has changed since, or
-// whoever asks is wrong. Members is where the others are.
+// the status shows when it is done, and asking again has it begun again if it came to nothing. ErrRefused is an act that would lose something: the
+// status has changed since, or whoever asks is wrong. Members is where the others are.
 func (s *Server) Do(ctx context.Context, r durability.Record, a failover.Act, members map[string]protocol.Member) error {
-	if err := s.take(ctx); err != nil {
-		return err
-	}
-	defer s.give()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), actTimeout)
-	defer cancel()
-	if err := s.do(ctx, r, a, members); err != nil {
-		return fmt.Errorf("%s: %w", a.Kind, err)
+	err := s.turnOf(ctx, actTimeout, func(ctx context.Context) error { return s.do(ctx, r, a, members) })
+	if err != nil && !errors.Is(err, ErrPending) {
+		return fmt.Errorf("replication: %s: %w", a.Kind, err)
 	}
 	return nil
 }

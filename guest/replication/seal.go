@@ -3,7 +3,6 @@ package replication
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -14,6 +13,9 @@ import (
 
 // Schema is the agents' own. It is replicated, and not among the databases that users see.
 const Schema = "huker"
+
+// probeEvery is how often a primary tries a write.
+const probeEvery = 500 * time.Millisecond
 
 // keptSeals is how many rows the journal keeps.
 const keptSeals = 100
@@ -104,16 +106,36 @@ func (s *Server) keepSeal(ctx context.Context, r durability.Record) error {
 	return nil
 }
 
-// Probe begins a write of the agent's own, unless one is on its way, and waits for it for a moment. Its caller has seen that the server is a primary
-// which is writable and has sealed; it is asked for twice a second.
-func (s *Server) Probe(ctx context.Context) error {
+// keepProbing has a write be tried every now and then on a primary that has sealed, whether clients are let in or not.
+func (s *Server) keepProbing(ctx context.Context, st failover.Status, r durability.Record) {
+	if failover.Assign(s.cfg.Instance, st.Server, r).Role != failover.RolePrimary || st.Writes != failover.WritesOn || !st.Serving.Proven {
+		return
+	}
 	s.mu.Lock()
+	due := time.Since(s.begun) >= probeEvery
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := s.Probe(ctx); err != nil {
+		s.log.Warn("a write does not get through", "op", "probe", "err", err)
+	}
+}
+
+// Probe begins a write of the agent's own, unless one is on its way, and does not wait for it. Status asks for it, on a primary.
+func (s *Server) Probe(context.Context) error {
+	s.mu.Lock()
+	if t := s.tasks[taskProbe]; t != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	s.begun = time.Now()
 	if s.tried.IsZero() {
-		s.tried = time.Now()
+		s.tried = s.begun
 	}
 	serial := s.memory.serial
 	s.mu.Unlock()
-	err := s.begin(ctx, taskProbe, "", func(ctx context.Context, c *sql.Conn) error {
+	_, err := s.launch(taskProbe, "", func(ctx context.Context, c *sql.Conn) error {
 		if err := run(ctx, c, "INSERT INTO huker.probe (id, at) VALUES (1, NOW(6)) ON DUPLICATE KEY UPDATE at = NOW(6)"); err != nil {
 			return err
 		}
@@ -124,9 +146,6 @@ func (s *Server) Probe(ctx context.Context) error {
 		}
 		return nil
 	})
-	if errors.Is(err, ErrPending) {
-		return nil
-	}
 	return err
 }
 

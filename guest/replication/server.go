@@ -64,6 +64,7 @@ type Server struct {
 	tasks  map[string]*task
 	probed time.Time // when a probe was last committed
 	tried  time.Time // when the first one was begun
+	begun  time.Time // when the last one was begun
 }
 
 // memory is what is known of this run of mysqld, and cannot be read.
@@ -122,17 +123,31 @@ func (s *Server) sessions() []*session {
 	return []*session{s.look, s.act, s.hand, s.lanes[taskReadOnly], s.lanes[taskStop], s.lanes[taskAdmit], s.lanes[taskSeal], s.lanes[taskProbe]}
 }
 
-// take has status and acts be one at a time.
-func (s *Server) take(ctx context.Context) error {
+// turnOf has f run while no other reading or act does. When ctx ends before f does, f goes on, within its own bound.
+func (s *Server) turnOf(ctx context.Context, bound time.Duration, f func(context.Context) error) error {
 	select {
 	case s.turn <- struct{}{}:
-		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("replication: %w", ctx.Err())
+		return ctx.Err()
+	}
+	if s.ctx.Err() != nil {
+		<-s.turn
+		return s.ctx.Err()
+	}
+	done := make(chan error, 1)
+	s.work.Go(func() {
+		defer func() { <-s.turn }()
+		inner, cancel := context.WithTimeout(s.ctx, bound)
+		defer cancel()
+		done <- f(inner)
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
-
-func (s *Server) give() { <-s.turn }
 
 // name is who this server is under a record.
 func (s *Server) name(uuid string, r durability.Record) string {
@@ -140,6 +155,15 @@ func (s *Server) name(uuid string, r durability.Record) string {
 		return uuid + "@" + s.cfg.Machine
 	}
 	return uuid
+}
+
+// identity is name; but of a server whose data is being replaced it is the one that it was before: so long as that has not come to its end there is no
+// new one.
+func (s *Server) identity(uuid string, r durability.Record) string {
+	if old := s.cfg.Clones.replaced(); old != "" {
+		uuid = old
+	}
+	return s.name(uuid, r)
 }
 
 // learn has the memory be of a record: a seal that was begun under another does not count, and who is not the primary any more has sealed nothing.
@@ -161,7 +185,7 @@ func (s *Server) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.memory = memory{serial: s.memory.serial + 1, terms: s.memory.terms + 1, epoch: s.memory.epoch}
-	s.probed, s.tried = time.Time{}, time.Time{}
+	s.probed, s.tried, s.begun = time.Time{}, time.Time{}, time.Time{}
 }
 
 func (s *Server) remembered() memory {

@@ -136,21 +136,30 @@ func (s *Server) read(ctx context.Context, c *sql.Conn) (reading, error) {
 }
 
 // Status says how the server is, under the record that the agent goes by. Members is where the others are, as far as that is known: a receiver that is pointed at
-// an address which is its source's no more has no source. It takes two round trips, and lookTimeout at the most, whatever ctx says: a reading that
-// is broken off costs what the Server remembers.
+// an address which is its source's no more has no source. It takes two round trips. A reading that ctx ends before it is over goes on, since breaking it off
+// would cost what the Server remembers; the next one waits for it.
 func (s *Server) Status(ctx context.Context, r durability.Record, members map[string]protocol.Member) (failover.Status, error) {
-	if err := s.take(ctx); err != nil {
-		return failover.Status{}, err
-	}
-	defer s.give()
-	s.warm()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
-	defer cancel()
-	if err := s.settle(ctx); err != nil {
-		s.log.Error("it is not known whether the clone is complete", "op", "clone", "err", err)
-	}
 	var st failover.Status
-	err := s.look.use(ctx, func(ctx context.Context, c *sql.Conn) error {
+	err := s.turnOf(ctx, lookTimeout, func(ctx context.Context) error {
+		s.warm()
+		if err := s.settle(ctx); err != nil {
+			s.log.Error("it is not known whether the clone is complete", "op", "clone", "err", err)
+		}
+		now, err := s.status(ctx, r, members)
+		if err == nil {
+			s.keepProbing(ctx, now, r)
+		}
+		st = now
+		return err
+	})
+	if err != nil {
+		return failover.Status{}, fmt.Errorf("replication: %w", err)
+	}
+	return st, nil
+}
+
+func (s *Server) status(ctx context.Context, r durability.Record, members map[string]protocol.Member) (st failover.Status, err error) {
+	err = s.look.use(ctx, func(ctx context.Context, c *sql.Conn) error {
 		if s.look.fresh() {
 			s.log.Warn("the connection was lost: what was remembered is proven anew", "op", "status")
 			s.forget()
@@ -165,7 +174,7 @@ func (s *Server) Status(ctx context.Context, r durability.Record, members map[st
 		return readSets(ctx, c, &st) // after all that says that they do not change any more
 	})
 	if err != nil {
-		return failover.Status{}, fmt.Errorf("replication: %w", err)
+		return failover.Status{}, err
 	}
 	if failover.InEffect(s.cfg.Instance, r, st) {
 		s.remember(func(m *memory) { m.enforced = max(m.enforced, r.Epoch) })
@@ -198,7 +207,7 @@ func (s *Server) describe(now reading, r durability.Record, members map[string]p
 	writes := s.writes(now)
 	m := s.hear(now)
 	st := failover.Status{
-		Epoch: r.Epoch, Server: s.name(now.uuid, r), Mysqld: failover.MysqldUp, MysqldFor: time.Since(s.since), Offline: now.offline,
+		Epoch: r.Epoch, Server: s.identity(now.uuid, r), Mysqld: failover.MysqldUp, MysqldFor: time.Since(s.since), Offline: now.offline,
 		Writes: writes, Rebuilding: s.cfg.Clones.unfinished(),
 		Receiver: now.source(members), Applier: now.applier(), Serving: now.serving(r),
 	}

@@ -46,8 +46,9 @@ type Config struct {
 	// Settings are the variables that follow from a size and can change while mysqld runs, whose buffer pool moves in steps of
 	// granule bytes.
 	Settings func(size protocol.ConfigureRequest, granule int64) (map[string]string, error)
-	// Part makes a run of mysqld a member of a cluster; nil: this guest is alone for ever.
-	Part func(db *sql.DB, m control.Mysqld) Part
+	// Part makes a run of mysqld a member of a cluster, with so many sessions of its own; nil: this guest is alone for ever.
+	Part         func(db *sql.DB, m control.Mysqld) (Part, error)
+	PartSessions int
 	// Store and Bus are nil when it is not even known how to reach them. The database is given its role all the same.
 	Store coord.Store
 	Bus   bus.Bus

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/huker/huker/guest/admin"
+	"github.com/huker/huker/guest/replication"
 	"github.com/huker/huker/internal/fault"
 )
 
@@ -20,7 +21,7 @@ const (
 )
 
 // accountsVersion is raised when preparing accounts comes to mean more; an older mark has it done again.
-const accountsVersion = 1
+const accountsVersion = 2
 
 // Fault points on the way in.
 const (
@@ -72,6 +73,15 @@ func (e entry) come(ctx context.Context) (*sql.DB, *admin.Server, error) {
 		return nil, nil, err
 	}
 	return db, admin.New(db, e.logs), nil
+}
+
+// sessions are n more of the agent's, once it has come in.
+func (e entry) sessions(ctx context.Context, n int) (*sql.DB, error) {
+	password, err := e.password()
+	if err != nil {
+		return nil, err
+	}
+	return e.dial(ctx, admin.Login{Socket: e.socket, User: admin.AgentUser, Password: password}, n)
 }
 
 func (e entry) dial(ctx context.Context, l admin.Login, n int) (*sql.DB, error) {
@@ -131,6 +141,10 @@ func (e entry) clean(ctx context.Context, password string) error {
 		return err
 	}
 	fault.Pass(ctx, pointDropped)
+	// Later it could not be made on a replica, and a cluster is cloned from replicas.
+	if err := replication.PrepareDonor(ctx, db); err != nil {
+		return err
+	}
 	if err := accounts.Close(ctx); err != nil {
 		return err
 	}

@@ -1,12 +1,19 @@
 package agent
 
 import (
+	"context"
+	"database/sql"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/huker/huker/guest/admin"
 	"github.com/huker/huker/guest/control"
 	"github.com/huker/huker/guest/mycnf"
 	"github.com/huker/huker/guest/paths"
+	"github.com/huker/huker/guest/replication"
 	"github.com/huker/huker/internal/protocol"
 )
 
@@ -24,6 +31,40 @@ func ForGuest(p paths.Paths, guest protocol.GuestConfig, version string, log *sl
 		Settings: func(size protocol.ConfigureRequest, granule int64) (map[string]string, error) {
 			return mycnf.SettingsFor(size.MemoryMB, size.CPUs, granule), nil
 		},
+		DataDir:      p.Data(),
+		PartSessions: replication.MinConnections,
+		Part: func(db *sql.DB, m control.Mysqld) (Part, error) {
+			s, err := replication.New(db, m.Started, replication.Config{
+				Instance: guest.Instance, Machine: bootID(), CA: p.Secret(paths.FileCA), Cert: p.Secret(paths.FileServerCert), Key: p.Secret(paths.FileServerKey),
+				Clones: replication.Clones{State: p.State(), InitFile: p.InitFile(), AutoCnf: filepath.Join(p.Data(), "auto.cnf"), CPUs: guest.CPUs}, Log: log,
+			})
+			return member{s, log}, err
+		},
 		Log: log,
 	}
+}
+
+// member is a replication.Server as a Part.
+type member struct {
+	*replication.Server
+	log *slog.Logger
+}
+
+// Lag implements Part: of a replica that has not caught up it is not known.
+func (member) Lag(context.Context) time.Duration { return -1 }
+
+// Clone implements Part.
+func (m member) Clone(ctx context.Context, donor protocol.Member) error {
+	return m.Server.Clone(ctx, donor, func(p replication.Progress) {
+		m.log.Info("cloning", "op", "rebuild", "bytes", p.Done, "of", p.Estimate)
+	})
+}
+
+// bootID names this start of the machine; empty where the kernel does not say.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/huker/huker/guest/admin"
 	"github.com/huker/huker/guest/control"
+	"github.com/huker/huker/guest/replication"
 	"github.com/huker/huker/internal/durability"
 	"github.com/huker/huker/internal/failover"
 	"github.com/huker/huker/internal/protocol"
@@ -26,6 +28,8 @@ type Part interface {
 	Do(ctx context.Context, r durability.Record, a failover.Act, peers map[string]protocol.Member) error
 	// Lag is how far a replica is behind; negative: not known.
 	Lag(ctx context.Context) time.Duration
+	// Probe begins a write of the agent's own, unless one is on its way.
+	Probe(ctx context.Context) error
 	// Clone replaces the server's data by the donor's, however long that takes; mysqld ends with it.
 	Clone(ctx context.Context, donor protocol.Member) error
 	// Close ends what was begun.
@@ -43,12 +47,14 @@ const (
 	nudgeFirst = 40 * time.Millisecond
 	nudgeMost  = time.Second
 	reopens    = 3 * time.Second // cloning is tried again
+	probeEvery = 500 * time.Millisecond
 )
 
 // player has one run of mysqld do its part.
 type player struct {
 	*Agent
 	part   Part
+	db     *sql.DB // of part alone
 	server *admin.Server
 	m      control.Mysqld
 
@@ -56,21 +62,47 @@ type player struct {
 	last    failover.ActKind
 	nudge   time.Duration
 	nudged  time.Time
+	probed  time.Time
+	probing atomic.Bool
 	cloning chan error // nil: no clone is under way
 	failed  time.Time  // of the last clone
 }
 
-func (a *Agent) newPlayer(db *sql.DB, server *admin.Server, m control.Mysqld) *player {
-	if a.cfg.Part == nil {
+// newPlayer takes a run of mysqld into a cluster; nil where that cannot be done now.
+func (a *Agent) newPlayer(ctx context.Context, server *admin.Server, m control.Mysqld) *player {
+	db, err := a.entry.sessions(ctx, a.cfg.PartSessions)
+	if err != nil {
+		a.log.Warn("the sessions for a cluster cannot be opened", "op", "part", "err", err)
 		return nil
 	}
-	return &player{Agent: a, part: a.cfg.Part(db, m), server: server, m: m}
+	part, err := a.cfg.Part(db, m)
+	if err != nil {
+		a.log.Error("this server cannot be part of a cluster", "op", "part", "err", err)
+		_ = db.Close()
+		return nil
+	}
+	return &player{Agent: a, part: part, db: db, server: server, m: m}
 }
 
 func (p *player) close() {
 	if p != nil {
 		p.part.Close()
+		_ = p.db.Close()
 	}
+}
+
+// probe tries a write, now and then, while clients can write.
+func (p *player) probe(ctx context.Context, s failover.Status) {
+	if !s.Open() || time.Since(p.probed) < probeEvery || !p.probing.CompareAndSwap(false, true) {
+		return
+	}
+	p.probed = time.Now()
+	go func() {
+		defer p.probing.Store(false)
+		if err := p.part.Probe(ctx); err != nil && ctx.Err() == nil {
+			p.log.Warn("a write of the agent's own failed", "op", "part.probe", "err", err)
+		}
+	}()
 }
 
 // play looks at the server, does what the record asks next, and says when to look again.
@@ -96,6 +128,7 @@ func (p *player) play(ctx context.Context) time.Duration {
 		p.tell(*record, s, lag, "its data is being replaced")
 		return lookEvery
 	}
+	p.probe(ctx, s)
 	act := failover.Conduct(p.cfg.Guest.Instance, *record, s)
 	p.tell(*record, s, lag, p.why(*record, s, act))
 	return p.do(ctx, *record, s, act)
@@ -109,7 +142,11 @@ func (p *player) read(ctx context.Context, r durability.Record) (failover.Status
 		return s, -1, err
 	}
 	lag := time.Duration(-1)
-	if s.Receiver.Source != "" && r.Primary != p.cfg.Guest.Instance {
+	switch caughtUp := s.Executed.Contains(s.Retrieved); {
+	case s.Receiver.State == failover.ReceiverStopped || r.Primary == p.cfg.Guest.Instance:
+	case caughtUp && s.Receiver.State == failover.ReceiverRunning:
+		lag = s.Receiver.HeardAgo
+	default:
 		lag = p.part.Lag(ctx)
 	}
 	s.Epoch = r.Epoch
@@ -190,6 +227,9 @@ func (p *player) do(ctx context.Context, r durability.Record, s failover.Status,
 			p.restoreLogs(ctx, p.server)
 		}
 	}
+	if errors.Is(err, replication.ErrPending) {
+		again, err = true, nil
+	}
 	switch {
 	case err != nil:
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -223,13 +263,13 @@ func (p *player) nudgeReceiver(ctx context.Context, r durability.Record, s failo
 	return p.part.Do(ctx, r, failover.Act{Kind: failover.ActStop}, p.roster.peers()) // what follows is to start it
 }
 
-// rebuildMark is on the volume from before data is touched until its copy is whole: with it, the data directory is nobody's.
+// rebuildMark is an order that is on the volume from before data is touched until its copy is whole: with it, the data directory is nobody's.
 type rebuildMark struct {
 	Server string `json:"server"` // what is being replaced
 	Donor  string `json:"donor"`
 }
 
-func (a *Agent) markPath() string { return filepath.Join(a.cfg.StateDir, "rebuild.json") }
+func (a *Agent) markPath() string { return filepath.Join(a.cfg.StateDir, "rebuild-order.json") }
 
 // rebuild goes on with a rebuild that was begun, by this agent or one before it; false when there is none.
 func (p *player) rebuild(ctx context.Context, s *failover.Status) bool {
@@ -241,8 +281,8 @@ func (p *player) rebuild(ctx context.Context, s *failover.Status) bool {
 		s.Rebuilding = true
 		return true
 	case !found:
-		return false
-	case s.Server != mark.Server && p.cloning == nil:
+		return s.Rebuilding
+	case s.Server != mark.Server && !s.Rebuilding && p.cloning == nil:
 		if err := removeFile(p.markPath()); err != nil {
 			p.log.Error("a rebuild that is over cannot be struck off", "op", "rebuild", "err", err)
 			s.Rebuilding = true

@@ -81,6 +81,8 @@ func (f *fakePart) Do(_ context.Context, r durability.Record, a failover.Act, _ 
 	return nil
 }
 
+func (f *fakePart) Probe(context.Context) error { return nil }
+
 func (f *fakePart) Lag(context.Context) time.Duration { return 0 }
 
 func (f *fakePart) Clone(ctx context.Context, donor protocol.Member) error {
@@ -102,7 +104,8 @@ func newMember(t *testing.T) (*guest, *fakePart) {
 	t.Helper()
 	g := newGuest(t)
 	f := newFakePart()
-	g.cfg.Part = func(*sql.DB, control.Mysqld) Part { return f }
+	g.cfg.Part = func(*sql.DB, control.Mysqld) (Part, error) { return f, nil }
+	g.cfg.PartSessions = 1
 	g.cfg.Guest.Record = durability.Unborn(self)
 	b, err := json.Marshal(protocol.Roster{Members: map[string]protocol.Member{self: {Address: "10.0.0.1"}, "other": {Address: "10.0.0.2"}}})
 	must(t, err)

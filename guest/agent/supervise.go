@@ -120,14 +120,17 @@ func (a *Agent) tenure(ctx context.Context, m control.Mysqld) {
 		return // ctx has ended
 	}
 	defer func() { _ = db.Close() }()
-	p := a.newPlayer(db, server, m)
-	defer p.close()
+	var p *player
+	defer func() { p.close() }()
 	defer a.status.unread()
 	verify := time.NewTicker(verifyEvery)
 	defer verify.Stop()
 	var said string
 	for {
-		if p != nil && a.roster.several() {
+		if p == nil && a.cfg.Part != nil && a.roster.several() {
+			p = a.newPlayer(ctx, server, m)
+		}
+		if p != nil {
 			a.status.read(func() { p.next = p.play(ctx) })
 			if !a.until(ctx, p.next) {
 				return

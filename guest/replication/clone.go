@@ -76,7 +76,7 @@ func (c Clones) read() (mark rebuild, err error) {
 }
 
 // progressEvery is how often Clone tells.
-const progressEvery = 10 * time.Second
+const progressEvery = 2 * time.Second
 
 // PrepareDonor makes the account as which others clone this server. It lets in whoever has a certificate of the cluster's authority, and is nobody's in the
 // record, as who is cloned to has no part in it yet. The session must not write the binary log: else members would wait for one another.
@@ -101,10 +101,10 @@ func PrepareDonor(ctx context.Context, c executor) error {
 	return nil
 }
 
-// Clone replaces this server's data by a donor's, however long that takes. At its end mysqld restarts, and Clone returns nil: the next run's Server finds out whether
-// all went well, and says Rebuilding, and the old server's name, until then. It is refused unless the server is shut, read-only and receives nothing. An error is of a clone that did not come about; if
-// Rebuilding stays, the data is gone, and it has to be tried again.
-func (s *Server) Clone(ctx context.Context, donor protocol.Member) error {
+// Clone replaces this server's data by a donor's, however long that takes; progress may be nil. At its end mysqld restarts, and Clone returns nil: the next run's
+// Server finds out whether all went well, and says Rebuilding, and the old server's name, until then. It is refused unless the server is shut, read-only
+// and receives nothing. An error is of a clone that did not come about; if Rebuilding stays, it has to be tried again.
+func (s *Server) Clone(ctx context.Context, donor protocol.Member, progress func(Progress)) error {
 	t, err := s.beginClone(ctx, donor)
 	if err != nil {
 		return fmt.Errorf("replication: clone: %w", err)
@@ -118,8 +118,8 @@ func (s *Server) Clone(ctx context.Context, donor protocol.Member) error {
 		case <-ctx.Done():
 			return fmt.Errorf("replication: clone: %w: %w", ErrPending, ctx.Err())
 		case <-tick.C:
-			if p, err := s.Progress(ctx); err == nil {
-				s.log.Info("the data is being replaced", "op", "clone", "done", p.Done, "of", p.Estimate)
+			if p, err := s.progress(ctx); err == nil && progress != nil {
+				progress(p)
 			}
 		}
 	}
@@ -277,8 +277,7 @@ func removeFile(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Progress is of the clone that is under way, or was last.
-func (s *Server) Progress(ctx context.Context) (p Progress, err error) {
+func (s *Server) progress(ctx context.Context) (p Progress, err error) {
 	err = s.hand.use(ctx, func(ctx context.Context, c *sql.Conn) error {
 		return c.QueryRowContext(ctx, "SELECT COALESCE(SUM(DATA), 0), COALESCE(SUM(ESTIMATE), 0) FROM performance_schema.clone_progress").Scan(&p.Done, &p.Estimate)
 	})

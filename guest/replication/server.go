@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -135,10 +134,12 @@ func (s *Server) turnOf(ctx context.Context, bound time.Duration, f func(context
 		return s.ctx.Err()
 	}
 	done := make(chan error, 1)
+	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
+	closing := context.AfterFunc(s.ctx, cancel)
 	s.work.Go(func() {
 		defer func() { <-s.turn }()
-		inner, cancel := context.WithTimeout(s.ctx, bound)
 		defer cancel()
+		defer closing()
 		done <- f(inner)
 	})
 	select {

@@ -123,7 +123,7 @@ func (s *Server) sessions() []*session {
 }
 
 // turnOf has f run while no other reading or act does. When ctx ends before f does, f goes on, within its own bound.
-func (s *Server) turnOf(ctx context.Context, bound time.Duration, f func(context.Context) error) error {
+func (s *Server) turnOf(ctx context.Context, bound time.Duration, f func(context.Context) error) error { //nolint:contextcheck // s.ctx only ends f
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():

@@ -140,7 +140,11 @@ func (s *Supervisor) launch(g protocol.GuestConfig, said *ring) (launched, error
 	if st, err := os.Stat(p.ErrorLog()); err == nil {
 		from = st.Size()
 	}
-	proc, err := s.start([]string{program, "--defaults-file=" + p.MyCnf()}, said)
+	argv := []string{program, "--defaults-file=" + p.MyCnf()}
+	if _, err := os.Stat(p.InitFile()); err == nil {
+		argv = append(argv, "--init-file="+p.InitFile())
+	}
+	proc, err := s.start(argv, said)
 	return launched{proc, from}, err
 }
 

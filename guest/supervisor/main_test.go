@@ -96,6 +96,7 @@ func beMysqld(root string) int {
 	sigs := make(chan os.Signal, 8)
 	signal.Notify(sigs, syscall.SIGTERM, syscall.SIGUSR1)
 	note(root, "mysqld started parent="+os.Getenv("MYSQLD_PARENT_PID"))
+	note(root, "mysqld args "+strings.Join(os.Args[2:], " "))
 	log, err := os.OpenFile(p.ErrorLog(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 3

@@ -180,6 +180,28 @@ func TestStopOvertakesStart(t *testing.T) {
 	}
 }
 
+// TestInitFile: mysqld starts with the agent's statements as long as there are any.
+func TestInitFile(t *testing.T) {
+	t.Parallel()
+	g := newGuest(t)
+	g.start()
+	g.await("boot", running)
+	g.ok(os.MkdirAll(g.p.State(), 0o700))
+	g.ok(os.WriteFile(g.p.InitFile(), []byte("SELECT 1;\n"), 0o600))
+	g.ok(g.ctl.KillMysqld(t.Context()))
+	g.ok(os.Remove(g.p.InitFile()))
+	g.ok(g.ctl.RestartMysqld(t.Context()))
+	var args []string
+	for _, line := range notes(t, g.root) {
+		if a, ok := strings.CutPrefix(line, "mysqld args "); ok {
+			args = append(args, a)
+		}
+	}
+	if want := []string{"", "--init-file=" + g.p.InitFile(), ""}; !slices.Equal(args, want) {
+		t.Errorf("%q, want %q", args, want)
+	}
+}
+
 // TestKillMysqld: a mysqld that does not heed a shutdown is gone at once, and another one serves; it counts as no crash.
 func TestKillMysqld(t *testing.T) {
 	t.Parallel()

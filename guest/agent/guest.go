@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/huker/huker/guest/admin"
 	"github.com/huker/huker/guest/control"
@@ -49,9 +48,6 @@ type member struct {
 	*replication.Server
 	log *slog.Logger
 }
-
-// Lag implements Part: of a replica that has not caught up it is not known.
-func (member) Lag(context.Context) time.Duration { return -1 }
 
 // Clone implements Part.
 func (m member) Clone(ctx context.Context, donor protocol.Member) error {

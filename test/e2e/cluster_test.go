@@ -165,7 +165,7 @@ func TestLifeOfACluster(t *testing.T) {
 		t.Logf("%s: %d rows", what, len(l.acked))
 	}
 	turn("switchover", func(string) {
-		code, answer := p.call(http.MethodPost, p.clusterPath(id)+"/switchover", map[string]any{"switchover": map[string]any{}})
+		code, answer := p.call(http.MethodPost, p.clusterPath(id)+"/action", map[string]any{"switchover": map[string]any{}})
 		require.Equal(t, http.StatusAccepted, code, "%v", answer)
 	})
 	turn("container killed", func(primary string) {

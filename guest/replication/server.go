@@ -123,7 +123,7 @@ func (s *Server) sessions() []*session {
 }
 
 // turnOf has f run while no other reading or act does. When ctx ends before f does, f goes on, within its own bound.
-func (s *Server) turnOf(ctx context.Context, bound time.Duration, f func(context.Context) error) error { //nolint:contextcheck // s.ctx only ends f
+func (s *Server) turnOf(ctx context.Context, bound time.Duration, f func(context.Context) error) error {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -135,7 +135,7 @@ func (s *Server) turnOf(ctx context.Context, bound time.Duration, f func(context
 	}
 	done := make(chan error, 1)
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
-	closing := context.AfterFunc(s.ctx, cancel)
+	closing := context.AfterFunc(s.ctx, cancel) //nolint:contextcheck // it only ends f
 	s.work.Go(func() {
 		defer func() { <-s.turn }()
 		defer cancel()

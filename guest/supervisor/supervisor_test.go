@@ -189,6 +189,7 @@ func TestInitFile(t *testing.T) {
 	g.ok(os.MkdirAll(g.p.State(), 0o700))
 	g.ok(os.WriteFile(g.p.InitFile(), []byte("SELECT 1;\n"), 0o600))
 	g.ok(g.ctl.KillMysqld(t.Context()))
+	g.await("the next one", func(st control.Status) bool { return running(st) && st.Mysqld.Starts == 2 })
 	g.ok(os.Remove(g.p.InitFile()))
 	g.ok(g.ctl.RestartMysqld(t.Context()))
 	var args []string

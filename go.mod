@@ -3,6 +3,7 @@ module github.com/huker/huker
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/containerd/errdefs v1.0.0
 	github.com/coreos/go-iptables v0.8.0
 	github.com/danielgtaylor/huma/v2 v2.37.2

@@ -192,7 +192,9 @@ func (f *Firewall) Remove(ctx context.Context) error {
 }
 
 // restore hands lines to iptables-restore, which does all of them or none.
-func restore(ctx context.Context, lines []string) error {
+func restore(ctx context.Context, lines []string) error { return restoreTable(ctx, table, lines) }
+
+func restoreTable(ctx context.Context, table string, lines []string) error {
 	cmd := exec.CommandContext(ctx, "iptables-restore", "--noflush", "-w", "10")
 	cmd.Stdin = strings.NewReader("*" + table + "\n" + strings.TrimSpace(strings.Join(lines, "\n")) + "\nCOMMIT\n")
 	var stderr bytes.Buffer

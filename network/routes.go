@@ -69,6 +69,18 @@ func SetRoutes(within string, routes []Route) error {
 	return errors.Join(errs...)
 }
 
+func netip4(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !p.Addr().Is4() {
+		return netip.Prefix{}, fmt.Errorf("%w: %q is no IPv4 network", ErrInvalid, text)
+	}
+	return p.Masked(), nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+}
+
 func destination(r *netlink.Route) (netip.Prefix, bool) {
 	if r.Dst == nil {
 		return netip.Prefix{}, false

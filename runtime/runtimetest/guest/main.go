@@ -116,6 +116,8 @@ func kernel(what string, arg func(int) string, number func(int) int) int {
 		time.Sleep(time.Duration(number(1)) * time.Millisecond)
 	case "listen":
 		return listen(arg(1))
+	case "hold":
+		return hold(arg(1))
 	case "dial":
 		fmt.Print(dial(arg(1), time.Duration(number(2))*time.Millisecond))
 	default:
@@ -183,6 +185,21 @@ func listen(address string) int {
 		host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 		_, _ = io.WriteString(c, host)
 		_ = c.Close()
+	}
+}
+
+// hold keeps each connection open.
+func hold(address string) int {
+	l, err := net.Listen("tcp4", address)
+	if err != nil {
+		return say(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return say(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, c) }()
 	}
 }
 

@@ -1,0 +1,328 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+)
+
+// endpointProtocol marks the route to endpoints' addresses, as routeProtocol does those to databases.
+const endpointProtocol netlink.RouteProtocol = 105
+
+// Balancer leads connections to endpoints' addresses to the servers behind them, in the kernel of this host: there is no hop between, and a server sees the
+// client's address wherever its answer comes back through this host by itself. Connections to who is no target any more are forgotten at once, so that
+// their clients are told so with the next packet. It may be used by several goroutines.
+type Balancer struct {
+	chains chainNames
+	bridge string
+
+	mu        sync.Mutex
+	site      site
+	endpoints []Endpoint
+	rules     map[string]map[string][]string // as asked for last; nil: nothing yet
+	listed    string                         // how iptables-save lists that
+}
+
+// NewBalancer makes one for a deployment, whose databases are on a bridge. Nothing is changed before Set.
+func NewBalancer(deployment, bridge string) *Balancer {
+	return &Balancer{chains: chainsOf(deployment), bridge: bridge}
+}
+
+// Place says where this host's databases are, all databases, and what endpoints' addresses are taken from, from the next Set on. It has the kernel know a way to these.
+func (b *Balancer) Place(subnet, databases, endpoints string) error {
+	for _, p := range []string{subnet, databases, endpoints} {
+		if _, err := netip4(p); err != nil {
+			return err
+		}
+	}
+	b.mu.Lock()
+	b.site = site{subnet: subnet, databases: databases, within: endpoints}
+	b.mu.Unlock()
+	return errors.Join(b.route(endpoints), b.loopback())
+}
+
+// route leads to the bridge, where none of the addresses is: without a way the kernel would say that there is none before it asks our rules.
+func (b *Balancer) route(endpoints string) error {
+	p, err := netip4(endpoints)
+	if err != nil {
+		return err
+	}
+	link, err := netlink.LinkByName(b.bridge)
+	if err != nil {
+		return fmt.Errorf("network: looking for %s: %w", b.bridge, err)
+	}
+	err = netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p), Protocol: endpointProtocol, Scope: netlink.SCOPE_LINK})
+	if err != nil {
+		return fmt.Errorf("network: adding the route to endpoints: %w", err)
+	}
+	return nil
+}
+
+// loopback has the kernel let connections from loopback addresses of this host out to databases, and their answers in.
+func (b *Balancer) loopback() error {
+	const all = "/proc/sys/net/ipv4/conf/all/route_localnet"
+	if now, err := os.ReadFile(all); err == nil && strings.TrimSpace(string(now)) == "1" {
+		return nil
+	}
+	if err := os.WriteFile(all, []byte("1"), 0o600); err != nil && !errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("network: endpoints at 127.0.0.1: %w", err)
+	}
+	return nil
+}
+
+// Set replaces all endpoints. Only what differs is written, in one step for each table; when that fails the former rules stand.
+func (b *Balancer) Set(ctx context.Context, endpoints []Endpoint) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.site.subnet == "" {
+		return fmt.Errorf("%w: endpoints before the host's place is known", ErrInvalid)
+	}
+	rules, err := renderEndpoints(b.chains, b.site, endpoints)
+	if err != nil {
+		return err
+	}
+	if err := b.apply(ctx, rules, b.rules == nil); err != nil {
+		return err
+	}
+	b.endpoints = slices.Clone(endpoints)
+	return b.forget()
+}
+
+// Ensure puts back what others changed since Set.
+func (b *Balancer) Ensure(ctx context.Context) (changed bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rules == nil {
+		return false, nil
+	}
+	now, err := b.list(ctx)
+	if err != nil || now == b.listed {
+		return false, err
+	}
+	return true, b.apply(ctx, b.rules, true)
+}
+
+// jumps are from where our chains are asked, by table: before anybody else's rules.
+func (b *Balancer) jumps() map[string][][2]string {
+	c := b.chains
+	return map[string][][2]string{
+		natTable:    {{"PREROUTING", c.fronts}, {"OUTPUT", c.fronts}, {"POSTROUTING", c.back}},
+		filterTable: {{"OUTPUT", c.refuse}, {"FORWARD", c.refuse}, {"INPUT", c.refuse}, {"INPUT", c.guard}},
+	}
+}
+
+// apply hands iptables what differs from before; everything, if that is not to be trusted. The new targets' chains come before those that ask
+// them, and chains that nobody asks any more go last.
+func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]string, everything bool) error {
+	present := map[string]map[string]bool{}
+	jumped := map[string]bool{}
+	if everything {
+		saved, err := save(ctx)
+		if err != nil {
+			return err
+		}
+		for table, lines := range saved {
+			present[table] = map[string]bool{}
+			for _, line := range lines {
+				if name, ok := strings.CutPrefix(line, ":"); ok {
+					name, _, _ = strings.Cut(name, " ")
+					present[table][name] = b.ours(name)
+				}
+			}
+			for _, j := range b.jumps()[table] {
+				jumped[table+jump(j[0], j[1])] = firstOf(lines, j)
+			}
+		}
+	}
+	for _, table := range []string{natTable, filterTable} {
+		var batch []string
+		for _, chain := range slices.Sorted(maps.Keys(rules[table])) {
+			before, known := b.rules[table][chain]
+			if everything || !known || !slices.Equal(before, rules[table][chain]) {
+				batch = append(batch, ":"+chain+" - [0:0]")
+			}
+		}
+		for _, chain := range slices.Sorted(maps.Keys(rules[table])) {
+			before, known := b.rules[table][chain]
+			if everything || !known || !slices.Equal(before, rules[table][chain]) {
+				batch = append(batch, rules[table][chain]...)
+			}
+		}
+		if everything {
+			for _, j := range slices.Backward(b.jumps()[table]) {
+				if !jumped[table+jump(j[0], j[1])] {
+					batch = append(batch, fmt.Sprintf("-I %s 1 -j %s", j[0], j[1]))
+				}
+			}
+		}
+		old := map[string]bool{}
+		for chain := range b.rules[table] {
+			old[chain] = true
+		}
+		for chain, ours := range present[table] {
+			old[chain] = ours
+		}
+		for _, chain := range slices.Sorted(maps.Keys(old)) {
+			if _, wanted := rules[table][chain]; old[chain] && !wanted {
+				batch = append(batch, "-F "+chain, "-X "+chain)
+			}
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if err := restoreTable(ctx, table, batch); err != nil {
+			return err
+		}
+	}
+	b.rules = rules
+	listed, err := b.list(ctx)
+	b.listed = listed
+	return err
+}
+
+// firstOf says whether a jump is there, once, and before the rules of anybody but Huker's deployments.
+func firstOf(lines []string, j [2]string) bool {
+	want, there := jump(j[0], j[1]), 0
+	foreign := false
+	for _, line := range lines {
+		switch {
+		case !strings.HasPrefix(line, "-A "+j[0]+" "):
+		case line == want && foreign:
+			return false
+		case line == want:
+			there++
+		case !strings.HasPrefix(line, jump(j[0], chainPrefix)):
+			foreign = true
+		}
+	}
+	return there == 1
+}
+
+// ours says whether a chain is one of this deployment's endpoints.
+func (b *Balancer) ours(chain string) bool {
+	c := b.chains
+	return chain == c.fronts || chain == c.back || chain == c.refuse || chain == c.guard || strings.HasPrefix(chain, c.prefix)
+}
+
+// list gives our chains and the jumps to them, as iptables-save writes them.
+func (b *Balancer) list(ctx context.Context) (string, error) {
+	saved, err := save(ctx)
+	if err != nil {
+		return "", err
+	}
+	var out []string
+	for _, table := range []string{natTable, filterTable} {
+		for _, line := range saved[table] {
+			words := strings.Fields(line)
+			if len(words) >= 2 && words[0] == "-A" && (b.ours(words[1]) || b.ours(words[len(words)-1])) {
+				out = append(out, line)
+			}
+		}
+		for _, j := range b.jumps()[table] {
+			out = append(out, fmt.Sprint(j, firstOf(saved[table], j)))
+		}
+	}
+	return strings.Join(out, "\n"), nil
+}
+
+// save lists what is in the tables that Huker has rules in.
+func save(ctx context.Context) (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, table := range []string{natTable, filterTable} {
+		text, err := exec.CommandContext(ctx, "iptables-save", "-t", table).Output() // #nosec G204 -- constants
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("network: iptables-save: %w", err), ctx.Err())
+		}
+		out[table] = strings.Split(strings.TrimSpace(string(text)), "\n")
+	}
+	return out, nil
+}
+
+// forget has the kernel forget connections to endpoints that lead to somebody who is no target any more.
+func (b *Balancer) forget() error {
+	f := stale{address: map[string][]string{}, port: map[uint16][]string{}}
+	for _, e := range b.endpoints {
+		for front, targets := range map[Front][]string{e.ReadWrite: e.writers(), e.ReadOnly: e.readers()} {
+			if front.Address == "" {
+				continue
+			}
+			f.address[front.Address] = targets
+			if front.Port > 0 {
+				f.port[uint16(front.Port)] = targets //nolint:gosec // checked
+			}
+		}
+	}
+	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, f)
+	if err != nil && !errors.Is(err, syscall.ENOENT) {
+		return fmt.Errorf("network: forgetting connections: %w", err)
+	}
+	return nil
+}
+
+// stale finds connections to endpoints whose server is none of the targets.
+type stale struct {
+	address map[string][]string
+	port    map[uint16][]string
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (s stale) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	if flow.Forward.Protocol != syscall.IPPROTO_TCP {
+		return false
+	}
+	targets, ours := s.address[flow.Forward.DstIP.String()]
+	if ours && flow.Forward.DstPort != Port {
+		return false
+	}
+	if !ours {
+		if targets, ours = s.port[flow.Forward.DstPort]; !ours || flow.Reverse.SrcPort != Port {
+			return false
+		}
+	}
+	return !slices.Contains(targets, flow.Reverse.SrcIP.String())
+}
+
+// Remove takes all of a deployment's chains away, and the route; no error when there are none.
+func (b *Balancer) Remove(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rules, b.listed = nil, ""
+	saved, err := save(ctx)
+	if err != nil {
+		return err
+	}
+	for _, table := range []string{natTable, filterTable} {
+		var batch, chains []string
+		for _, line := range saved[table] {
+			words := strings.Fields(line)
+			switch {
+			case strings.HasPrefix(line, ":") && b.ours(words[0][1:]):
+				chains = append(chains, words[0][1:])
+			case len(words) >= 2 && words[0] == "-A" && !b.ours(words[1]) && b.ours(words[len(words)-1]):
+				batch = append(batch, "-D"+strings.TrimPrefix(line, "-A"))
+			}
+		}
+		for _, c := range chains {
+			batch = append(batch, "-F "+c)
+		}
+		for _, c := range chains {
+			batch = append(batch, "-X "+c)
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if err := restoreTable(ctx, table, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}

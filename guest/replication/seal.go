@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,6 +17,9 @@ const Schema = "huker"
 
 // probeEvery is how often a primary tries a write.
 const probeEvery = 500 * time.Millisecond
+
+// nudgeAfter is how long commits wait before that helps which enough members could acknowledge.
+const nudgeAfter = 100 * time.Millisecond
 
 // keptSeals is how many rows the journal keeps.
 const keptSeals = 100
@@ -106,20 +110,43 @@ func (s *Server) keepSeal(ctx context.Context, r durability.Record) error {
 	return nil
 }
 
-// keepProbing has a write be tried every now and then on a primary that has sealed, whether clients are let in or not.
-func (s *Server) keepProbing(ctx context.Context, st failover.Status, r durability.Record) {
-	if failover.Assign(s.cfg.Instance, st.Server, r).Role != failover.RolePrimary || st.Writes != failover.WritesOn || !st.Serving.Proven {
+// keepWriting tries a write every now and then on a primary that has sealed, whether clients are let in or not; and helps commits that are stuck.
+func (s *Server) keepWriting(ctx context.Context, st failover.Status, r durability.Record) {
+	role := failover.Assign(s.cfg.Instance, st.Server, r).Role
+	if role != failover.RolePrimary && role != failover.RoleQuiesced || st.Writes != failover.WritesOn {
 		return
 	}
 	s.mu.Lock()
-	due := time.Since(s.begun) >= probeEvery
-	s.mu.Unlock()
-	if !due {
-		return
+	due := role == failover.RolePrimary && st.Serving.Proven && time.Since(s.begun) >= probeEvery
+	switch {
+	case st.Serving.Waiting == 0 || len(st.Serving.Attached) < st.Serving.Acks:
+		s.stuck = time.Time{}
+	case s.stuck.IsZero():
+		s.stuck = time.Now()
 	}
-	if err := s.Probe(ctx); err != nil {
+	nudge := !s.stuck.IsZero() && time.Since(s.stuck) >= nudgeAfter
+	if nudge {
+		s.stuck = time.Now()
+	}
+	s.mu.Unlock()
+	var errs []error
+	if due {
+		errs = append(errs, s.Probe(ctx))
+	}
+	if nudge {
+		errs = append(errs, s.nudge())
+	}
+	if err := errors.Join(errs...); err != nil {
 		s.log.Warn("a write does not get through", "op", "probe", "err", err)
 	}
+}
+
+// nudge commits something. A member that received a transaction, and whose acknowledgement was lost with its connection, or which acknowledged nothing then, does not
+// acknowledge it when it is back (seen on 9.7.4): the commit waits until something later is acknowledged, for ever if nobody writes. FLUSH OPTIMIZER_COSTS is in the
+// binary log, does next to nothing, and needs neither a table nor a lock.
+func (s *Server) nudge() error {
+	_, err := s.launch(taskNudge, "", func(ctx context.Context, c *sql.Conn) error { return run(ctx, c, "FLUSH OPTIMIZER_COSTS") })
+	return err
 }
 
 // Probe begins a write of the agent's own, unless one is on its way, and does not wait for it. Status asks for it, on a primary.

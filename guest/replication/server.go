@@ -64,6 +64,7 @@ type Server struct {
 	probed time.Time // when a probe was last committed
 	tried  time.Time // when the first one was begun
 	begun  time.Time // when the last one was begun
+	stuck  time.Time // since when commits wait though there are enough who could acknowledge them; or when that was last done something about
 }
 
 // memory is what is known of this run of mysqld, and cannot be read.
@@ -99,10 +100,11 @@ func New(db *sql.DB, since time.Time, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, since: since, log: cfg.Log.With("instance", cfg.Instance), turn: make(chan struct{}, 1), tasks: map[string]*task{},
 		look: newSession(db, setupAct), act: newSession(db, setupAct), hand: newSession(db, setupAct), lanes: map[string]*session{
-			taskReadOnly: newSession(db, setupTask), taskStop: newSession(db, setupTask), taskAdmit: newSession(db, setupOwn),
-			taskSeal: newSession(db, setupTask), taskProbe: newSession(db, setupTask), taskClone: newSession(db, setupTask),
+			taskReadOnly: newSession(db, setupTask), taskAdmit: newSession(db, setupOwn), taskSeal: newSession(db, setupTask),
+			taskProbe: newSession(db, setupTask), taskNudge: newSession(db, setupTask), taskClone: newSession(db, setupTask),
 		},
 	}
+	s.lanes[taskStop] = s.lanes[taskReadOnly] // nothing asks for both at once
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -119,7 +121,7 @@ func (s *Server) Close() {
 
 // sessions are those that are opened ahead: all but the one for a clone.
 func (s *Server) sessions() []*session {
-	return []*session{s.look, s.act, s.hand, s.lanes[taskReadOnly], s.lanes[taskStop], s.lanes[taskAdmit], s.lanes[taskSeal], s.lanes[taskProbe]}
+	return []*session{s.look, s.act, s.hand, s.lanes[taskReadOnly], s.lanes[taskAdmit], s.lanes[taskSeal], s.lanes[taskProbe], s.lanes[taskNudge]}
 }
 
 // turnOf has f run while no other reading or act does. When ctx ends before f does, f goes on, within its own bound.

@@ -46,8 +46,8 @@ const stateQuery = `SELECT @@GLOBAL.server_uuid, @@GLOBAL.offline_mode, @@GLOBAL
   ) failed),
  (SELECT JSON_ARRAYAGG(JSON_OBJECT('user', User, 'locked', account_locked)) FROM mysql.user WHERE Host = ? AND User LIKE 'huker|_r|_%' ESCAPE '|'),
  (SELECT JSON_ARRAYAGG(JSON_OBJECT('id', t.PROCESSLIST_ID, 'user', t.PROCESSLIST_USER, 'command', t.PROCESSLIST_COMMAND, 'state', t.PROCESSLIST_STATE,
-   'acks', (SELECT VARIABLE_VALUE FROM performance_schema.user_variables_by_thread v WHERE v.THREAD_ID = t.THREAD_ID AND VARIABLE_NAME = 'rpl_semi_sync_replica'),
-   'uuid', (SELECT VARIABLE_VALUE FROM performance_schema.user_variables_by_thread v WHERE v.THREAD_ID = t.THREAD_ID AND VARIABLE_NAME = 'replica_uuid')))
+   'acks', (SELECT CONVERT(VARIABLE_VALUE USING utf8mb4) FROM performance_schema.user_variables_by_thread v WHERE v.THREAD_ID = t.THREAD_ID AND VARIABLE_NAME = 'rpl_semi_sync_replica'),
+   'uuid', (SELECT CONVERT(VARIABLE_VALUE USING utf8mb4) FROM performance_schema.user_variables_by_thread v WHERE v.THREAD_ID = t.THREAD_ID AND VARIABLE_NAME = 'replica_uuid')))
   FROM performance_schema.threads t WHERE t.PROCESSLIST_ID IS NOT NULL AND
    (t.PROCESSLIST_COMMAND LIKE 'Binlog Dump%' OR t.PROCESSLIST_USER LIKE 'huker|_r|_%' ESCAPE '|' OR t.PROCESSLIST_STATE = ?))`
 
@@ -147,7 +147,7 @@ func (s *Server) Status(ctx context.Context, r durability.Record, members map[st
 		}
 		now, err := s.status(ctx, r, members)
 		if err == nil {
-			s.keepProbing(ctx, now, r)
+			s.keepWriting(ctx, now, r)
 		}
 		st = now
 		return err

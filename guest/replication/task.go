@@ -14,6 +14,7 @@ const (
 	taskAdmit    = "admit"
 	taskSeal     = "seal"
 	taskProbe    = "probe"
+	taskNudge    = "nudge"
 	taskClone    = "clone"
 )
 

@@ -1,0 +1,39 @@
+package replication_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/huker/huker/internal/durability"
+	"github.com/huker/huker/internal/failover"
+)
+
+// TestFound: three fresh servers become a cluster, whose primary is open and has sealed, with both others acknowledging.
+func TestFound(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	a, b, c := l.nodes[0], l.nodes[1], l.nodes[2]
+	r := l.found(durability.Strict)
+	l.logf("founded: %v / %v / %v", a.acts, b.acts, c.acts)
+	s := a.status()
+	if s.Offline || s.Writes != failover.WritesOn || !s.Serving.SemiSync || s.Serving.Acks != 1 || !s.Serving.Proven || s.Serving.Enforced != r.Epoch ||
+		s.Serving.Seal.Epoch != r.Epoch || !slices.Equal(s.Serving.Admitted, instancesOf(b, c)) || !slices.Equal(s.Serving.Attached, instancesOf(b, c)) {
+		t.Errorf("%+v", s)
+	}
+	for _, n := range []*node{b, c} {
+		s := n.status()
+		if s.Writes != failover.WritesOff || s.Receiver.State != failover.ReceiverRunning || s.Receiver.Source != a.Instance || !s.Receiver.Acknowledges ||
+			s.Receiver.HeardAgo > 2*time.Second || s.Receiver.Broken != "" || s.Applier != "" || s.Serving.SemiSync || s.Offline {
+			t.Errorf("%s: %+v", n.name, s)
+		}
+	}
+	a.exec("CREATE DATABASE d")
+	a.exec("CREATE TABLE d.t (i INT PRIMARY KEY)")
+	a.exec("INSERT INTO d.t VALUES (1)")
+	for _, n := range []*node{b, c} {
+		n.await("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'", "1")
+		n.await("SELECT COUNT(*) FROM d.t", "1")
+	}
+	l.until("a probe", func() bool { ago := a.status().Serving.ProbeAgo; return ago >= 0 && ago < time.Second }, a)
+}

@@ -19,8 +19,11 @@ const (
 // AnyHost is the host of a user who may come from everywhere.
 const AnyHost = "%"
 
+// agentDatabase is the agents' own: a primary writes there what proves that it is one (package replication).
+const agentDatabase = "huker"
+
 // systemDatabases are the server's own: neither shown nor touched.
-var systemDatabases = []string{"mysql", "information_schema", "performance_schema", "sys", "lost+found"}
+var systemDatabases = []string{"mysql", "information_schema", "performance_schema", "sys", "lost+found", agentDatabase}
 
 // rawFileName marks a name that MySQL takes as a directory's name, undecoded: the way around every other rule.
 const rawFileName = "#mysql50#"

@@ -14,7 +14,7 @@ func TestNewDatabaseNames(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "mysql", "MySQL", "information_schema", "performance_schema", "sys", "lost+found", strings.Repeat("a", 65), "a/b", `a\b`, "a.b", "..",
+		"", "huker", "Huker", "mysql", "MySQL", "information_schema", "performance_schema", "sys", "lost+found", strings.Repeat("a", 65), "a/b", `a\b`, "a.b", "..",
 		"a ", " a", "a\x00", "a\nb", "\xff", "😀", "#mysql50#a", strings.Repeat("ü", 60),
 	} {
 		if err := checkNewDatabase(bad); !errors.Is(err, ErrInvalid) {

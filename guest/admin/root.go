@@ -86,6 +86,7 @@ func (s *Server) RootEnable(ctx context.Context, r protocol.RootRequest) (protoc
 		// These restrictions go along with every right that root gives away.
 		stmt("REVOKE ALL PRIVILEGES ON mysql.* FROM ?@?", rootName, AnyHost),
 		stmt("REVOKE INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, CREATE VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER ON sys.* FROM ?@?", rootName, AnyHost),
+		stmt("REVOKE ALL PRIVILEGES ON "+agentDatabase+".* FROM ?@?", rootName, AnyHost),
 	}
 	tables, err := s.systemTables(ctx)
 	if err != nil {

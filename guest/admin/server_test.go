@@ -144,7 +144,7 @@ func TestDatabases(t *testing.T) {
 		must(t, s.DeleteDatabase(ctx, d.Name))
 		wantCode(t, s.DeleteDatabase(ctx, d.Name), protocol.CodeNotFound)
 	}
-	for _, system := range []string{"mysql", "sys", "MYSQL", "", "#mysql50#mysql"} {
+	for _, system := range []string{"mysql", "huker", "sys", "MYSQL", "", "#mysql50#mysql"} {
 		wantCode(t, s.DeleteDatabase(ctx, system), protocol.CodeNotFound)
 	}
 }

@@ -123,6 +123,7 @@ var (
 	taskGrowing    = ClusterTask{5, "GROWING_CLUSTER", "Increasing the size of the cluster."}
 	taskShrinking  = ClusterTask{6, "SHRINKING_CLUSTER", "Decreasing the size of the cluster."}
 	taskRestarting = ClusterTask{8, "RESTARTING_CLUSTER", "Restarting the cluster."}
+	taskChanging   = ClusterTask{102, "CHANGING_PROMISE", "Changing what the cluster promises."}
 	taskTurning    = ClusterTask{101, "CHANGING_PRIMARY", "Changing the primary of the cluster."}
 )
 
@@ -152,6 +153,9 @@ func (k *kin) task() ClusterTask {
 	}
 	if c.Status == model.StatusResize {
 		return taskGrowing // or shrinking, of which only the last step is left: nobody is asked to tell them apart then
+	}
+	if c.ObservedGeneration < c.Generation {
+		return taskChanging
 	}
 	return taskNone
 }

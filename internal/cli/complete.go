@@ -47,6 +47,53 @@ func (a *app) completeSeveralInstances(cmd *cobra.Command, args []string, _ stri
 	})
 }
 
+// completeClusters offers names for the first argument.
+func (a *app) completeClusters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completeSeveralClusters(cmd, args, "")
+}
+
+// completeSeveralClusters offers names that are not there yet.
+func (a *app) completeSeveralClusters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return a.offer(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
+		all, err := c.Clusters(ctx)
+		var out []string
+		for _, k := range all {
+			if !slices.Contains(args, k.Name) {
+				out = append(out, k.Name+"\t"+k.Status)
+			}
+		}
+		return out, err
+	})
+}
+
+// completeMembers offers clusters for the first argument, and their replicas for all others.
+func (a *app) completeMembers(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return a.completeClusters(cmd, args, typed)
+	}
+	return a.offer(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
+		k, err := a.cluster(ctx, c, args[0])
+		var out []string
+		for _, m := range k.Instances {
+			if m.ID != k.Primary && !slices.Contains(args[1:], m.Name) {
+				out = append(out, m.Name+"\t"+m.Status)
+			}
+		}
+		return out, err
+	})
+}
+
+// completeSuccessors offers the replicas of the first argument.
+func (a *app) completeSuccessors(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completeMembers(cmd, args[:1], typed)
+}
+
 // within offers instances for the first argument, and for the k-th after it what the k-th of then gives of the instance; the last of then
 // for all that follow it, but nothing twice.
 func (a *app) within(then ...func(ctx context.Context, c *client.Client, instance string) ([]string, error)) completer {

@@ -48,22 +48,31 @@ and what follows is SQL.`,
   huker instance connect shop --user app < schema.sql
   huker instance connect shop --user app --password-file app.pw < schema.sql
   huker instance connect shop --user root --database shop --execute 'SHOW TABLES' -- --table`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if n := cmd.ArgsLenAtDash(); len(args) != 1 && n != 1 {
-				return usagef("connect takes one instance; options for mysql come after --")
-			}
-			return nil
-		},
+		Args:              oneAndOptions("instance"),
 		ValidArgsFunction: a.completeInstances,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.connect(cmd, args[0], args[1:], f) },
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *connectFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVarP(&f.user, "user", "u", "", "user to sign in as (default: the instance's only one)")
+	fs.StringVarP(&f.user, "user", "u", "", "user to sign in as (default: the only one that there is)")
 	fs.StringVarP(&f.database, "database", "D", "", "database to use")
 	fs.StringVarP(&f.execute, "execute", "e", "", "SQL to run, in place of standard input")
 	fs.StringVar(&f.via, "via", "", "which mysql client: path or docker (default: the first of them that is there)")
 	f.secret.register(cmd)
-	return cmd
+}
+
+// oneAndOptions takes one thing, and after -- what is mysql's.
+func oneAndOptions(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n := cmd.ArgsLenAtDash(); len(args) != 1 && n != 1 {
+			return usagef("connect takes one %s; options for mysql come after --", what)
+		}
+		return nil
+	}
 }
 
 // shell is what a mysql client is started with.
@@ -75,28 +84,54 @@ type shell struct {
 	terminal bool // stdin is one
 }
 
+// place is where clients connect to.
+type place struct {
+	what    string // "instance" or "cluster"
+	name    string
+	status  string
+	address string
+	members []string // instances that have what there is, and a mysql client in their containers
+}
+
+func placeOf(i client.Instance) place {
+	return place{what: "instance", name: i.Name, status: i.Status, address: i.Address(), members: []string{i.ID}}
+}
+
+// open refuses a place that is none yet.
+func (p place) open() error {
+	if p.address == "" || len(p.members) == 0 {
+		return fmt.Errorf("%s %s has no address yet (its status is %s)", p.what, p.name, p.status)
+	}
+	return nil
+}
+
 func (a *app) connect(cmd *cobra.Command, ref string, args []string, f connectFlags) error {
 	c, i, err := a.connected(cmd, ref)
 	if err != nil {
 		return err
 	}
-	if i.Address() == "" {
-		return fmt.Errorf("instance %s has no address yet (its status is %s)", i.Name, i.Status)
+	return a.connectTo(cmd, c, placeOf(i), args, f)
+}
+
+func (a *app) connectTo(cmd *cobra.Command, c *client.Client, to place, args []string, f connectFlags) error {
+	err := to.open()
+	if err != nil {
+		return err
 	}
 	user := f.user
 	if user == "" {
-		if user, err = a.onlyUser(cmd, c, i); err != nil {
+		if user, err = a.onlyUser(cmd, c, to); err != nil {
 			return err
 		}
 	}
 	if !f.secret.given() {
 		f.secret.prompt = true
 	}
-	password, err := a.readSecret(cmd, f.secret, fmt.Sprintf("Password of user %s on %s: ", user, printable(i.Name)))
+	password, err := a.readSecret(cmd, f.secret, fmt.Sprintf("Password of user %s on %s: ", user, printable(to.name)))
 	if err != nil {
 		return err
 	}
-	ca, err := c.CA(cmd.Context(), i.ID)
+	ca, err := c.CA(cmd.Context(), to.members[0])
 	if err != nil {
 		return err
 	}
@@ -104,12 +139,12 @@ func (a *app) connect(cmd *cobra.Command, ref string, args []string, f connectFl
 	if f.execute != "" {
 		s.stdin, s.terminal = strings.NewReader(f.execute+"\n"), false
 	}
-	login := [][2]string{{"host", i.Address()}, {"port", fmt.Sprint(mysqlPort)}, {"user", user}, {"password", password}, {"database", f.database}, {"protocol", "tcp"}}
-	return a.openShell(cmd, i, s, login, f.via)
+	login := [][2]string{{"host", to.address}, {"port", fmt.Sprint(mysqlPort)}, {"user", user}, {"password", password}, {"database", f.database}, {"protocol", "tcp"}}
+	return a.openShell(cmd, to, s, login, f.via)
 }
 
 // openShell chooses a mysql client and runs it.
-func (a *app) openShell(cmd *cobra.Command, i client.Instance, s shell, login [][2]string, via string) error {
+func (a *app) openShell(cmd *cobra.Command, to place, s shell, login [][2]string, via string) error {
 	path, pathErr := exec.LookPath("mysql")
 	docker, dockerErr := exec.LookPath("docker")
 	switch {
@@ -127,9 +162,9 @@ func (a *app) openShell(cmd *cobra.Command, i client.Instance, s shell, login []
 		return s.runLocal(cmd, path)
 	case via != "path" && dockerErr == nil:
 		s.options = optionFile(append(login, [2]string{"ssl-ca", caInContainer}, [2]string{"ssl-mode", "VERIFY_CA"}))
-		return s.runInContainer(cmd, docker, i)
+		return s.runInContainer(cmd, docker, to)
 	}
-	return errors.New(unreached(via) + "; " + installClient + ", or use \"huker instance show --dsn\" with another client")
+	return errors.New(unreached(via) + "; " + installClient + ", or use \"huker " + to.what + " show --dsn\" with another client")
 }
 
 // installClient says how to get a mysql client: Debian's is MariaDB's, which will do.
@@ -208,21 +243,28 @@ const (
 	runScript = `exec 3<"$1" && rm -f "$1" && shift && exec mysql --defaults-file=/dev/fd/3 "$@"`
 )
 
-func (s shell) runInContainer(cmd *cobra.Command, docker string, i client.Instance) error {
+func (s shell) runInContainer(cmd *cobra.Command, docker string, to place) error {
 	ctx := cmd.Context()
-	container, err := output(exec.CommandContext(ctx, docker, "ps", "--quiet", "--no-trunc", "--filter", "label="+ownerLabel, "--filter", "label="+instanceLabel+"="+i.ID))
-	if err != nil {
-		return fmt.Errorf("find the instance's container: %w", err)
+	container := ""
+	for _, member := range to.members {
+		found, err := output(exec.CommandContext(ctx, docker, "ps", "--quiet", "--no-trunc", "--filter", "label="+ownerLabel, "--filter", "label="+instanceLabel+"="+member))
+		if err != nil {
+			return fmt.Errorf("find the %s's container: %w", to.what, err)
+		}
+		if found != "" && !strings.Contains(found, "\n") {
+			container = found
+			break
+		}
 	}
-	if container == "" || strings.Contains(container, "\n") {
-		return fmt.Errorf("the container of instance %s does not run on this machine; "+
-			"to connect from here there must be a mysql client on PATH: %s", i.Name, installClient)
+	if container == "" {
+		return fmt.Errorf("no container of %s %s runs on this machine; "+
+			"to connect from here there must be a mysql client on PATH: %s", to.what, to.name, installClient)
 	}
 	put := exec.CommandContext(ctx, docker, "exec", "--interactive", container, "sh", "-c", putScript)
 	put.Stdin = bytes.NewReader(s.options)
 	file, err := output(put)
 	if err != nil {
-		return fmt.Errorf("reach the instance's container: %w", err)
+		return fmt.Errorf("reach the %s's container: %w", to.what, err)
 	}
 	args := []string{"exec", "--interactive"}
 	if s.terminal {

@@ -124,7 +124,7 @@ func TestConnectInTheContainer(t *testing.T) {
 	install(t, bin, "nothing", "")
 	r = s.with(run{stdin: secret + "\n"}, "instance", "connect", "shop", "--password-stdin")
 	require.Error(t, r.failure)
-	assert.Contains(t, r.failure.Error(), "does not run on this machine")
+	assert.Contains(t, r.failure.Error(), "no container of instance shop runs on this machine")
 	t.Setenv("PATH", t.TempDir())
 	r = s.with(run{stdin: secret + "\n"}, "instance", "connect", "shop", "--password-stdin")
 	require.Error(t, r.failure)

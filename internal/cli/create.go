@@ -15,6 +15,8 @@ type createFlags struct {
 	volume                     int
 	databases                  []string
 	user, host                 string
+	replicaOf                  string
+	replicas                   int
 	access                     accessFlags
 	secret                     secretFlags
 	wait                       waitFlags
@@ -30,12 +32,21 @@ func (a *app) newInstanceCreate() *cobra.Command {
 With --user it gets a user with all rights on the databases of --database. A password is made for the user and shown once, unless it is
 given with --password-stdin, --password-file or --ask-password.
 
+With --replica-of it is a replica of another instance: it holds what that holds, can be read from, and can take its place. Its size is the
+other one's.
+
 It can be reached from this host, and from private addresses, unless --allow or --public say otherwise.`,
 		Example: `  huker instance create shop --database shop --user app
   huker instance create shop --flavor db.medium --volume 20 --allow 10.1.0.0/16
+  huker instance create shop-copy --replica-of shop
   pass show shop | huker instance create shop --database shop --user app --password-stdin`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.createInstance(cmd, args[0], f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.replicaOf != "" || cmd.Flags().Changed("replica-count") {
+				return a.createReplicas(cmd, args[0], f)
+			}
+			return a.createInstance(cmd, args[0], f)
+		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.flavor, "flavor", "", "size, by name or id (default: the smallest; \"huker flavor list\" shows them)")
@@ -45,9 +56,14 @@ It can be reached from this host, and from private addresses, unless --allow or 
 	fs.StringSliceVar(&f.databases, "database", nil, "database to create; can be repeated")
 	fs.StringVar(&f.user, "user", "", "user to create")
 	fs.StringVar(&f.host, "host", "", "where the user may come from (default: everywhere)")
+	fs.StringVar(&f.replicaOf, "replica-of", "", "make it a replica of this instance")
+	fs.IntVar(&f.replicas, "replica-count", 1, "make so many replicas, 1 to 3, NAME-1 and so on")
 	f.access.register(cmd)
 	f.secret.register(cmd)
 	f.wait.register(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("replica-of", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return a.completeInstances(cmd, nil, typed)
+	})
 	_ = cmd.RegisterFlagCompletionFunc("flavor", a.completeFlavors)
 	return cmd
 }
@@ -78,14 +94,7 @@ func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) err
 		Name: name, Flavor: flavor.ID, Volume: client.Volume{Size: f.volume},
 		Access: f.access.access(),
 	}
-	for key, value := range map[string]string{"type": f.datastore, "version": f.version} {
-		if value != "" {
-			if in.Datastore == nil {
-				in.Datastore = map[string]string{}
-			}
-			in.Datastore[key] = value
-		}
-	}
+	in.Datastore = datastoreWish(f.datastore, f.version)
 	for _, d := range f.databases {
 		in.Databases = append(in.Databases, client.Database{Name: d})
 	}
@@ -119,17 +128,33 @@ func (a *app) createInstance(cmd *cobra.Command, name string, f createFlags) err
 	return a.printInstance(cmd, c, i, pair{"connect with", connectHint(i, f)})
 }
 
+// datastoreWish names what is given of a product and its version.
+func datastoreWish(product, version string) map[string]string {
+	wish := map[string]string{}
+	if product != "" {
+		wish["type"] = product
+	}
+	if version != "" {
+		wish["version"] = version
+	}
+	return wish
+}
+
 // connectHint is a command that connects, with what is on this machine: its mysql client if it has one.
 func connectHint(i client.Instance, f createFlags) any {
 	if i.Address() == "" || f.user == "" {
 		return nil
 	}
-	words := []string{calledAs(os.Args[0]), "instance", "connect", i.Name, "--user", f.user}
-	if len(f.databases) > 0 {
-		words = append(words, "--database", f.databases[0])
+	return hint(placeOf(i), f.user, f.databases)
+}
+
+func hint(of place, user string, databases []string) string {
+	words := []string{calledAs(os.Args[0]), of.what, "connect", of.name, "--user", user}
+	if len(databases) > 0 {
+		words = append(words, "--database", databases[0])
 	}
 	if _, err := exec.LookPath("mysql"); err == nil {
-		words = append([]string{"mysql", "-h", i.Address(), "-u", f.user, "-p"}, f.databases[:min(1, len(f.databases))]...)
+		words = append([]string{"mysql", "-h", of.address, "-u", user, "-p"}, databases[:min(1, len(databases))]...)
 	}
 	for k, w := range words {
 		words[k] = shellQuote(w)

@@ -22,7 +22,7 @@ func (a *app) newDatabaseCreate() *cobra.Command {
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ func (a *app) newDatabaseList() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func (a *app) newDatabaseDelete() *cobra.Command {
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: a.within(schemaNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -93,15 +92,15 @@ func mysqlDSN(t target) (string, string) {
 	return strings.Join(words, " "), hint
 }
 
-func (a *app) showDSN(cmd *cobra.Command, c *client.Client, i client.Instance, f showFlags) error {
+func (a *app) showDSN(cmd *cobra.Command, c *client.Client, to place, f showFlags) error {
 	form := dsnForms()[f.dsn]
-	if i.Address() == "" {
-		return fmt.Errorf("instance %s has no address yet (its status is %s)", i.Name, i.Status)
+	err := to.open()
+	if err != nil {
+		return err
 	}
-	t := target{address: i.Address(), user: f.user, database: f.database, ca: f.ca}
-	var err error
+	t := target{address: to.address, user: f.user, database: f.database, ca: f.ca}
 	if t.user == "" {
-		if t.user, err = a.onlyUser(cmd, c, i); err != nil {
+		if t.user, err = a.onlyUser(cmd, c, to); err != nil {
 			return err
 		}
 	}
@@ -120,9 +119,9 @@ func (a *app) showDSN(cmd *cobra.Command, c *client.Client, i client.Instance, f
 	return err
 }
 
-// onlyUser gives the name of the only user that an instance has.
-func (a *app) onlyUser(cmd *cobra.Command, c *client.Client, i client.Instance) (string, error) {
-	users, err := c.Users(cmd.Context(), i.ID)
+// onlyUser gives the name of the only user that there is.
+func (a *app) onlyUser(cmd *cobra.Command, c *client.Client, of place) (string, error) {
+	users, err := c.Users(cmd.Context(), of.members[0])
 	if err != nil {
 		return "", err
 	}
@@ -132,21 +131,21 @@ func (a *app) onlyUser(cmd *cobra.Command, c *client.Client, i client.Instance) 
 	}
 	switch len(known) {
 	case 0:
-		return "", fmt.Errorf("instance %s has no user yet: make one with \"huker user create %s NAME\", or name root with --user root", i.Name, i.Name)
+		return "", fmt.Errorf("%s %s has no user yet: make one with \"huker user create %s NAME\", or name root with --user root", of.what, of.name, of.name)
 	case 1:
 		return users[0].Name, nil
 	}
 	return "", usagef("name a user with --user; there are %s", strings.Join(known, ", "))
 }
 
-// writeCA writes the certificate of an instance's authority. It is no secret.
-func writeCA(cmd *cobra.Command, c *client.Client, i client.Instance, file string) error {
-	ca, err := c.CA(cmd.Context(), i.ID)
+// writeCA writes the certificate of an instance's or cluster's authority. It is no secret.
+func writeCA(cmd *cobra.Command, c *client.Client, of place, file string) error {
+	ca, err := c.CA(cmd.Context(), of.members[0])
 	if err != nil {
 		return err
 	}
 	if ca == "" {
-		return errors.New("the instance has no certificate yet")
+		return fmt.Errorf("the %s has no certificate yet", of.what)
 	}
 	if err := os.WriteFile(file, []byte(ca), 0o644); err != nil {
 		return fmt.Errorf("write the certificate: %w", err)

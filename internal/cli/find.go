@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -40,11 +41,78 @@ func (a *app) instance(ctx context.Context, c *client.Client, ref string) (clien
 	}
 	switch len(found) {
 	case 0:
-		return client.Instance{}, fmt.Errorf("there is no instance %q in this project (\"huker instance list\" shows them)", ref)
+		return client.Instance{}, missingf("there is no instance %q in this project (\"huker instance list\" shows them)", ref)
 	case 1:
 		return c.Instance(ctx, found[0].ID) // lists leave details out
 	}
 	return client.Instance{}, ambiguous("instance", ref, lines)
+}
+
+// holder gives an instance whose databases and users are meant: the one that is named, or a member of the cluster that is. (The service asks the primary,
+// whichever member is named.)
+func (a *app) holder(cmd *cobra.Command, ref string) (*client.Client, client.Instance, error) {
+	c, i, missing := a.connected(cmd, ref)
+	if c == nil || missing == nil || !errors.Is(missing, errMissing) {
+		return c, i, missing
+	}
+	k, err := a.cluster(cmd.Context(), c, ref)
+	if errors.Is(err, errMissing) || err == nil && len(k.Instances) == 0 {
+		return c, i, missing
+	}
+	if err == nil {
+		i, err = c.Instance(cmd.Context(), first(k.Primary, k.Instances[0].ID))
+	}
+	return c, i, err
+}
+
+// errMissing is of what is not there.
+var errMissing = errors.New("not there")
+
+// missing is errMissing in words.
+type missing struct{ text string }
+
+func (m *missing) Error() string        { return m.text }
+func (m *missing) Is(target error) bool { return target == errMissing }
+
+func missingf(format string, args ...any) error { return &missing{fmt.Sprintf(format, args...)} }
+
+// cluster finds one by id or name.
+func (a *app) cluster(ctx context.Context, c *client.Client, ref string) (client.Cluster, error) {
+	if idForm.MatchString(ref) {
+		k, err := c.Cluster(ctx, ref)
+		if err == nil || !client.NotFound(err) {
+			return k, err
+		}
+	}
+	all, err := c.Clusters(ctx)
+	if err != nil {
+		return client.Cluster{}, err
+	}
+	var found []client.Cluster
+	var lines []string
+	for _, k := range all {
+		if k.Name == ref {
+			found = append(found, k)
+			lines = append(lines, fmt.Sprintf("%s  %s, %d members", k.ID, k.Status, len(k.Instances)))
+		}
+	}
+	switch len(found) {
+	case 0:
+		return client.Cluster{}, missingf("there is no cluster %q in this project (\"huker cluster list\" shows them)", ref)
+	case 1:
+		return found[0], nil
+	}
+	return client.Cluster{}, ambiguous("cluster", ref, lines)
+}
+
+// grouped gives the client and the cluster that a command's first argument names.
+func (a *app) grouped(cmd *cobra.Command, ref string) (*client.Client, client.Cluster, error) {
+	c, err := a.client(cmd)
+	if err != nil {
+		return nil, client.Cluster{}, err
+	}
+	k, err := a.cluster(cmd.Context(), c, ref)
+	return c, k, err
 }
 
 // connected gives the client and the instance that a command's first argument names.

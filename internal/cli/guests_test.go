@@ -16,6 +16,7 @@ import (
 
 	"github.com/huker/huker/api"
 	"github.com/huker/huker/internal/bus"
+	"github.com/huker/huker/internal/failover"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 )
@@ -38,9 +39,13 @@ type guests struct {
 	root      protocol.RootReply
 	general   bool
 	log       []byte
+	states    map[string]protocol.GuestStatus
+	silent    string // an instance whose agent does not answer
 }
 
-func newGuests() *guests { return &guests{log: []byte("one\ntwo\nthree\n")} }
+func newGuests() *guests {
+	return &guests{log: []byte("one\ntwo\nthree\n"), states: map[string]protocol.GuestStatus{}}
+}
 
 func (g *guests) bootstrap(b *model.Bootstrap) {
 	g.mu.Lock()
@@ -74,8 +79,26 @@ func no(what string) error {
 	return &bus.CallError{Code: protocol.CodeNotFound, Message: "there is no " + what}
 }
 
-func (g *guests) Status(context.Context, string) (protocol.GuestStatus, error) {
-	return protocol.GuestStatus{}, nil
+func (g *guests) Status(_ context.Context, id string) (protocol.GuestStatus, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.silent == id {
+		return protocol.GuestStatus{}, bus.ErrTimeout
+	}
+	return g.states[id], nil
+}
+
+// describe has a member do its part in a cluster.
+func (g *guests) describe(m *model.Instance, c model.Cluster) {
+	part := &failover.Status{Mysqld: failover.MysqldUp, Writes: failover.WritesOn, Serving: failover.Serving{SemiSync: true, Acks: 1}}
+	if m.ID != c.PrimaryID {
+		part = &failover.Status{Mysqld: failover.MysqldUp, Writes: failover.WritesOff, Receiver: failover.Receiver{
+			State: failover.ReceiverRunning, Source: c.PrimaryID, Acknowledges: true,
+		}}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.states[m.ID] = protocol.GuestStatus{Epoch: c.Epoch, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}, Part: part}
 }
 
 func after[T any](all []T, r protocol.ListRequest, name func(T) string) []T {

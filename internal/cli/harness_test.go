@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,8 @@ type service struct {
 	requests []string // method and path
 	stuck    bool     // nodekeeper does nothing
 	broken   string   // why nodekeeper puts instances into ERROR
+
+	refuseTurn string // why no change of primary comes about
 }
 
 const adminPassword = "it's a secret"
@@ -109,6 +112,12 @@ func (s *service) kick(ctx context.Context, k protocol.Kick) error {
 	if stuck {
 		return nil
 	}
+	if k.Cluster != "" {
+		if broken != "" {
+			return nil
+		}
+		return s.store.Update(ctx, func(tx metastore.Tx) error { return s.keepCluster(ctx, tx, k.Cluster) })
+	}
 	return s.store.Update(ctx, func(tx metastore.Tx) error {
 		i, err := tx.Instances().Get(ctx, k.Instance)
 		if err != nil {
@@ -138,6 +147,73 @@ func (s *service) kick(ctx context.Context, k protocol.Kick) error {
 		}
 		return tx.Instances().Update(ctx, &i)
 	})
+}
+
+// keepCluster has whatever is asked of a cluster done at once. Its first primary is the oldest member, and the next one the oldest of the others.
+func (s *service) keepCluster(ctx context.Context, tx metastore.Tx, id string) error {
+	c, err := tx.Clusters().Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	members, err := tx.Instances().List(ctx, metastore.InstanceFilter{ClusterID: id})
+	if err != nil {
+		return err
+	}
+	if c.Desired == model.DesiredDeleted {
+		for i := range members {
+			if err := tx.Instances().Delete(ctx, members[i].ID); err != nil {
+				return err
+			}
+		}
+		return tx.Clusters().Delete(ctx, id)
+	}
+	slices.Reverse(members)
+	if c.PrimaryID == "" {
+		c.PrimaryID = members[0].ID
+	}
+	if !c.Implicit && c.ReadWrite == "" {
+		all, err := tx.Clusters().List(ctx, metastore.ClusterFilter{Explicit: true})
+		if err != nil {
+			return err
+		}
+		c.ReadWrite, c.ReadOnly, c.ReadWritePort, c.ReadOnlyPort = fmt.Sprintf("10.99.%d.1", len(all)), fmt.Sprintf("10.99.%d.2", len(all)), 13306, 13307
+	}
+	if w := c.Switchover; w != nil && !w.Finished {
+		done := *w
+		done.Finished, done.Fault = true, s.refuseTurn
+		c.Switchover, c.ObservedSwitchover = &done, w.Serial
+		to := w.To
+		for i := 0; to == ""; i++ {
+			if members[i].ID != c.PrimaryID {
+				to = members[i].ID
+			}
+		}
+		if s.refuseTurn == "" {
+			c.PrimaryID = to
+			turn := model.Turn{ClusterID: id, Epoch: c.Epoch + 1, Kind: "switchover", From: w.From, To: to, Reason: "it was asked for",
+				Seen: []string{"everybody is well"}, Began: time.Date(2026, 3, 4, 5, 6, 7, 417e6, time.UTC), Gap: 31400 * time.Microsecond,
+				Phases: []model.Phase{{Name: "stopping", Took: 12 * time.Millisecond}, {Name: "opening", Took: 19400 * time.Microsecond, Note: "of the endpoint, too"}}}
+			if err := tx.Clusters().AppendTurn(ctx, &turn); err != nil {
+				return err
+			}
+		}
+	}
+	c.Founded, c.Epoch, c.Status, c.ObservedGeneration, c.ObservedRestart = true, c.Epoch+1, model.StatusActive, c.Generation, c.RestartSerial
+	for i := range members {
+		m := &members[i]
+		m.Role = model.RoleReplica
+		if m.ID == c.PrimaryID {
+			m.Role = model.RolePrimary
+		}
+		if m.Detaching {
+			m.Detaching, m.ClusterID, m.Role, m.ObservedGeneration = false, "", "", m.Generation
+		}
+		s.guests.describe(m, c)
+		if err := tx.Instances().Update(ctx, m); err != nil {
+			return err
+		}
+	}
+	return tx.Clusters().Update(ctx, &c)
 }
 
 func (s *service) set(stuck bool, broken string) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 func (a *app) newInstanceCommand() *cobra.Command {
 	cmd := group("instance", "Create, look at and change database instances",
 		a.newInstanceCreate(), a.newInstanceList(), a.newInstanceShow(), a.newInstanceDelete(), a.newInstanceConnect(), a.newInstanceRestart(),
-		a.newInstanceResize(), a.newInstanceAccess(), a.newInstanceLogs(), a.newInstanceEvents())
+		a.newInstanceResize(), a.newInstancePromote(), a.newInstanceDetach(), a.newInstanceEject(), a.newInstanceAccess(), a.newInstanceLogs(), a.newInstanceEvents())
 	cmd.Aliases = []string{"instances"}
 	return cmd
 }
@@ -33,25 +34,48 @@ func (a *app) newInstanceList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			flavors := map[string]string{}
-			if a.output != "json" {
-				list, err := c.Flavors(cmd.Context())
-				if err != nil {
-					return err
-				}
-				for _, f := range list {
-					flavors[f.ID] = f.Name
-				}
+			if a.output == "json" {
+				return a.printJSON(cmd, all)
 			}
-			var rows [][]any
-			for _, i := range all {
-				rows = append(rows, []any{
-					i.ID, i.Name, state(i), datastore(i), first(flavors[i.Flavor.ID], i.Flavor.ID), fmt.Sprintf("%d GB", i.Volume.Size), first(i.Address(), "-"),
-				})
-			}
-			return a.printList(cmd, all, []string{"id", "name", "status", "datastore", "flavor", "volume", "address"}, rows)
+			return a.printInstances(cmd, c, all)
 		},
 	}
+}
+
+// printInstances lists them; what their roles are, and in which clusters, only where there is something to say.
+func (a *app) printInstances(cmd *cobra.Command, c *client.Client, all []client.Instance) error {
+	flavors := map[string]string{}
+	list, err := c.Flavors(cmd.Context())
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		flavors[f.ID] = f.Name
+	}
+	header := []string{"id", "name", "status", "datastore", "flavor", "volume", "address"}
+	grouped := slices.ContainsFunc(all, func(i client.Instance) bool { return i.Role != "" || i.Cluster != "" })
+	clusters := map[string]string{}
+	if grouped {
+		header = append(header, "role", "cluster")
+		known, err := c.Clusters(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, k := range known {
+			clusters[k.ID] = k.Name
+		}
+	}
+	var rows [][]any
+	for _, i := range all {
+		row := []any{
+			i.ID, i.Name, state(i), datastore(i), first(flavors[i.Flavor.ID], i.Flavor.ID), fmt.Sprintf("%d GB", i.Volume.Size), first(i.Address(), "-"),
+		}
+		if grouped {
+			row = append(row, first(i.Role, "-"), first(clusters[i.Cluster], i.Cluster, "-"))
+		}
+		rows = append(rows, row)
+	}
+	return a.printList(cmd, all, header, rows)
 }
 
 // state is the status, and what the database says where that is not what one expects of it.
@@ -87,38 +111,58 @@ client make sure by it that it speaks to this database.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.dsn == "" && (f.user != "" || f.database != "" || f.secret.given()) {
-				return usagef("--user, --database and passwords are for --dsn")
-			}
-			if _, known := dsnForms()[f.dsn]; f.dsn != "" && !known {
-				return usagef("--dsn %q: want uri, go, jdbc or mysql", f.dsn)
+			if err := f.check(); err != nil {
+				return err
 			}
 			c, i, err := a.connected(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			if f.ca != "" {
-				if f.ca, err = filepath.Abs(f.ca); err != nil { // connection strings are used elsewhere
-					return err
-				}
-				if err := writeCA(cmd, c, i, f.ca); err != nil {
-					return err
-				}
-			}
-			if f.dsn != "" {
-				return a.showDSN(cmd, c, i, f)
+			if done, err := a.showPlace(cmd, c, placeOf(i), f); done || err != nil {
+				return err
 			}
 			return a.printInstance(cmd, c, i)
 		},
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *showFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.dsn, "dsn", "", "print a connection string: uri, go, jdbc or mysql")
-	fs.StringVar(&f.user, "user", "", "user in the connection string (default: the instance's only one)")
+	fs.StringVar(&f.user, "user", "", "user in the connection string (default: the only one that there is)")
 	fs.StringVar(&f.database, "database", "", "database in the connection string")
-	fs.StringVar(&f.ca, "ca", "", "write the certificate of the instance's authority to this file")
+	fs.StringVar(&f.ca, "ca", "", "write the certificate of the authority to this file")
 	f.secret.register(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("dsn", cobra.FixedCompletions([]string{"uri", "go", "jdbc", "mysql"}, cobra.ShellCompDirectiveNoFileComp))
-	return cmd
+}
+
+// check is asked before anything is asked of the service.
+func (f *showFlags) check() error {
+	if f.dsn == "" && (f.user != "" || f.database != "" || f.secret.given()) {
+		return usagef("--user, --database and passwords are for --dsn")
+	}
+	if _, known := dsnForms()[f.dsn]; f.dsn != "" && !known {
+		return usagef("--dsn %q: want uri, go, jdbc or mysql", f.dsn)
+	}
+	return nil
+}
+
+// showPlace writes the authority's certificate and prints a connection string, as far as they are asked for; done: that is all that there is to show.
+func (a *app) showPlace(cmd *cobra.Command, c *client.Client, of place, f showFlags) (done bool, err error) {
+	if f.ca != "" {
+		if f.ca, err = filepath.Abs(f.ca); err != nil { // connection strings are used elsewhere
+			return false, err
+		}
+		if err := writeCA(cmd, c, of, f.ca); err != nil {
+			return false, err
+		}
+	}
+	if f.dsn == "" {
+		return false, nil
+	}
+	return true, a.showDSN(cmd, c, of, f)
 }
 
 // printInstance shows one with all there is to say.
@@ -138,10 +182,24 @@ func (a *app) printInstance(cmd *cobra.Command, c *client.Client, i client.Insta
 		{"id", i.ID}, {"name", i.Name}, {"status", state(i)}, {"datastore", datastore(i)}, {"flavor", flavor}, {"volume", volume},
 		{"address", i.Address()}, {"port", portOf(i)}, {"allowed from", allowed(i.Access)}, {"project", i.Project}, {"created", stamp(i.Created)}, {"updated", stamp(i.Updated)},
 	}
+	pairs = append(pairs, relatives(i)...)
 	if i.Fault != nil {
 		pairs = append(pairs, pair{"fault", strings.TrimSpace(i.Fault.Message + "\n" + i.Fault.Details)}, pair{"fault since", stamp(i.Fault.Created)})
 	}
 	return a.printOne(cmd, i, append(pairs, more...))
+}
+
+// relatives says whose member or replica an instance is.
+func relatives(i client.Instance) []pair {
+	pairs := []pair{{"cluster", i.Cluster}, {"role", i.Role}}
+	if i.ReplicaOf != nil {
+		pairs = append(pairs, pair{"replica of", i.ReplicaOf.ID})
+	}
+	var replicas []string
+	for _, r := range i.Replicas {
+		replicas = append(replicas, r.ID)
+	}
+	return append(pairs, pair{"replicas", strings.Join(replicas, "\n")})
 }
 
 func portOf(i client.Instance) any {
@@ -235,7 +293,7 @@ func (a *app) newInstanceRestart() *cobra.Command {
 }
 
 // finish waits if it is wanted, and shows how the instance is then.
-func (a *app) finish(cmd *cobra.Command, c *client.Client, i client.Instance, w waitFlags, more ...pair) error {
+func (a *app) finish(cmd *cobra.Command, c *client.Client, i client.Instance, w waitFlags) error {
 	var err error
 	if w.on() {
 		i, err = a.ready(cmd, c, i, w)
@@ -245,7 +303,7 @@ func (a *app) finish(cmd *cobra.Command, c *client.Client, i client.Instance, w 
 	if err != nil {
 		return err
 	}
-	return a.printInstance(cmd, c, i, more...)
+	return a.printInstance(cmd, c, i)
 }
 
 func (a *app) newInstanceResize() *cobra.Command {

@@ -44,6 +44,7 @@ type app struct {
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.newInstanceCommand(),
+		a.newClusterCommand(),
 		a.newDatabaseCommand(),
 		a.newUserCommand(),
 		a.newRootUserCommand(),
@@ -70,10 +71,11 @@ func newRoot(a *app) *cobra.Command {
 
 Commands find the service and sign in by, in this order: flags (--os-...), the OS_* variables that OpenStack's clients use,
 and the file that "huker up" leaves on its machine (admin.json in the data directory).
-Wherever an instance is named, its id does as well.`,
+Wherever an instance or a cluster is named, its id does as well.`,
 		Example: `  huker up
   huker instance create shop --database shop --user app
   huker instance connect shop --user app
+  huker cluster create orders --members 3 --database orders --user app
   eval "$(huker env)" && openstack database instance list`,
 		Version: a.version, SilenceUsage: true, SilenceErrors: true,
 	}

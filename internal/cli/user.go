@@ -47,7 +47,7 @@ func (a *app) newUserCreate() *cobra.Command {
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -87,7 +87,7 @@ func (a *app) newUserList() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -116,7 +116,7 @@ func (a *app) onUser(use, short, example string, args cobra.PositionalArgs,
 		Use: use, Short: short, Example: example, Args: args, ValidArgsFunction: a.within(userNames, third),
 		Long: short + ". USER is a name, or NAME@HOST where several users have the name.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -200,7 +200,7 @@ func (a *app) newRootEnable() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -230,7 +230,7 @@ func (a *app) newRootDisable() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -247,7 +247,7 @@ func (a *app) newRootShow() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeInstances,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, i, err := a.connected(cmd, args[0])
+			c, i, err := a.holder(cmd, args[0])
 			if err != nil {
 				return err
 			}

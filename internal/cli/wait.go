@@ -68,29 +68,42 @@ func failure(i client.Instance) error {
 	return fmt.Errorf("instance %s is in %s: %s", i.Name, i.Status, why)
 }
 
-// await looks at an instance again and again until done says so. An API that does not answer for a while is waited for.
+// await looks at an instance again and again until done says so.
 func (a *app) await(cmd *cobra.Command, c *client.Client, i client.Instance, f waitFlags, what string,
 	done func(now client.Instance, gone bool) (bool, error),
 ) error {
+	show := fmt.Sprintf("huker instance show %s", i.ID)
+	return a.poll(cmd, f, i.Name+" "+what, show, func(ctx context.Context) (string, bool, error) {
+		now, err := c.Instance(ctx, i.ID)
+		gone := client.NotFound(err)
+		if err != nil && !gone {
+			return "", false, err
+		}
+		if ok, err := done(now, gone); ok || err != nil {
+			return "", true, err
+		}
+		return step(ctx, c, now), false, nil
+	})
+}
+
+// poll looks again and again until look says that it is over, and tells what it saw meanwhile. An API that does not answer for a while is waited for. An
+// error of look with over is final, as are those that the API answers with; show is the command that tells later how it is.
+func (a *app) poll(cmd *cobra.Command, f waitFlags, what, show string, look func(ctx context.Context) (text string, over bool, err error)) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
 	defer cancel()
-	p := a.newProgress(cmd, "Waiting for "+i.Name+" "+what)
+	p := a.newProgress(cmd, "Waiting for "+what)
 	defer p.end()
 	tick := time.NewTicker(a.pollEvery)
 	defer tick.Stop()
 	for {
-		now, err := c.Instance(ctx, i.ID)
-		gone := client.NotFound(err)
+		text, over, err := look(ctx)
 		var lost *client.Unreachable
 		switch {
-		case err == nil || gone:
-			if ok, err := done(now, gone); ok || err != nil {
-				return err
-			}
-			if text := step(ctx, c, now); ctx.Err() == nil { // what was cut off in the middle is half the truth
-				p.say(text)
-			}
-		case ctx.Err() != nil:
+		case over:
+			return err
+		case ctx.Err() != nil: // what was cut off in the middle is half the truth
+		case err == nil:
+			p.say(text)
 		case errors.As(err, &lost):
 			p.say("the API does not answer")
 		default:
@@ -102,7 +115,7 @@ func (a *app) await(cmd *cobra.Command, c *client.Client, i client.Instance, f w
 			if cmd.Context().Err() != nil {
 				return fmt.Errorf("stopped waiting; what was asked for goes on: %w", cmd.Context().Err())
 			}
-			return fmt.Errorf("waited %s for %s %s; it goes on: \"huker instance show %s\" tells how it is", f.timeout, i.Name, what, i.ID)
+			return fmt.Errorf("waited %s for %s; it goes on: %q tells how it is", f.timeout, what, show)
 		}
 	}
 }

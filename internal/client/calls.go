@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -41,13 +40,17 @@ func pages[T any](ctx context.Context, c *Client, where, key string, marker func
 			return all, nil
 		}
 		// Made here instead of followed: the link may name a host that this client does not reach.
-		query = "?marker=" + url.QueryEscape(marker(items[len(items)-1]))
+		separator := "?"
+		if strings.Contains(where, "?") {
+			separator = "&"
+		}
+		query = separator + "marker=" + url.QueryEscape(marker(items[len(items)-1]))
 	}
 }
 
-// Instances lists them, newest first.
+// Instances lists them, newest first; members of clusters included.
 func (c *Client) Instances(ctx context.Context) ([]Instance, error) {
-	return pages(ctx, c, "instances", "instances", func(i Instance) string { return i.ID })
+	return pages(ctx, c, "instances?include_clustered=true", "instances", func(i Instance) string { return i.ID })
 }
 
 // Instance gives one by id.
@@ -103,12 +106,8 @@ func (c *Client) ResizeVolume(ctx context.Context, id string, gb int) error {
 
 // Events gives an instance's history, oldest first; limit 0 is as many as the server gives.
 func (c *Client) Events(ctx context.Context, id string, limit int) ([]Event, error) {
-	where := path("instances", id, "events")
-	if limit > 0 {
-		where += "?limit=" + strconv.Itoa(limit)
-	}
 	var body struct{ Events []Event }
-	err := c.call(ctx, http.MethodGet, where, nil, &body)
+	err := c.call(ctx, http.MethodGet, path("instances", id, "events")+limited(limit), nil, &body)
 	return body.Events, err
 }
 

@@ -44,6 +44,10 @@ type Instance struct {
 	Updated         Time      `json:"updated,omitzero"`
 	Fault           *Fault    `json:"fault,omitempty"`
 	Project         string    `json:"tenant_id,omitempty"`
+	Cluster         string    `json:"cluster_id,omitempty"` // id
+	Role            string    `json:"role,omitempty"`       // "primary" or "replica"; empty: it is alone
+	ReplicaOf       *Ref      `json:"replica_of,omitempty"`
+	Replicas        []Ref     `json:"replicas,omitempty"`
 }
 
 // Address gives where the database answers, at port 3306: the public address if there is one. Empty while it has none.

@@ -52,7 +52,9 @@ func TestEndpoints(t *testing.T) {
 	f, err := network.NewFirewall(name, bridge)
 	require.NoError(t, err)
 	b := network.NewBalancer(name, bridge)
-	t.Cleanup(func() { require.NoError(t, errors.Join(b.Remove(context.Background()), f.Remove(context.Background()))) })
+	t.Cleanup(func() {
+		require.NoError(t, errors.Join(b.Remove(context.Background()), f.Remove(context.Background())))
+	})
 	neighbour := s.address(t, "neighbour")
 	require.NoError(t, f.Set(t.Context(), []network.Access{{Address: s.db}, {Address: neighbour}}))
 

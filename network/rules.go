@@ -18,6 +18,8 @@ type Access struct {
 	Address      string   // IPv4, in the subnet
 	Public       bool     // false: only private addresses may
 	AllowedCIDRs []string // empty: everyone (that Public lets in)
+	// Fenced: nobody may, and who is connected is cut off.
+	Fenced bool
 }
 
 // Egress is what databases may begin a connection to, besides each other on the same host and the host itself.
@@ -52,6 +54,12 @@ func Render(chain, bridge string, access []Access, egress []Egress) (string, err
 	var b strings.Builder
 	fmt.Fprintf(&b, ":%s - [0:0]\n", chain)
 	rule := func(format string, args ...any) { fmt.Fprintf(&b, "-A %s %s\n", chain, fmt.Sprintf(format, args...)) }
+	for _, a := range access {
+		if a.Fenced {
+			rule("-d %s/32 -o %s -p tcp -m tcp --dport %d -j DROP", a.Address, bridge, Port)
+			rule("-s %s/32 -i %s -p tcp -m tcp --sport %d -j DROP", a.Address, bridge, Port)
+		}
+	}
 	// Answers to what a database or a client began, in either direction.
 	rule("-i %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", bridge)
 	rule("-o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", bridge)

@@ -1,11 +1,9 @@
 package controlplane
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/huker/huker/internal/pki"
 	"github.com/huker/huker/network"
@@ -32,30 +30,34 @@ func (c certificates) Member(ca, caKey []byte, instance string, addresses []stri
 // pool gives out addresses of hosts' subnets.
 type pool struct{}
 
-func (pool) Next(subnet string, used []string) (string, error) { return network.Next(subnet, used) }
+// Next leaves out what endpoints have, where a subnet is the whole deployment's: on a single machine.
+func (pool) Next(subnet string, used []string) (string, error) {
+	a, err := network.Next(subnet, used)
+	if err != nil {
+		return "", err
+	}
+	ip, err := netip.ParseAddr(a)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", a, err)
+	}
+	if within, err := network.EndpointSubnet(subnet); err == nil {
+		if p, err := netip.ParsePrefix(within); err == nil && p.Contains(ip) {
+			return "", fmt.Errorf("%w in %s", network.ErrExhausted, subnet)
+		}
+	}
+	return a, nil
+}
 
 func (pool) Endpoint(within string, used []string) (string, error) {
-	p, err := netip.ParsePrefix(within)
+	subnet, err := network.EndpointSubnet(within)
 	if err != nil {
-		return "", fmt.Errorf("range %q: %w", within, err)
+		return "", err
 	}
-	b := p.Masked().Addr().As4()
-	bits := 24
-	if p.Bits() >= 24 {
-		b[3], bits = b[3]|192, 26
-	} else {
-		b[2] |= byte(0xff >> max(p.Bits()-16, 0))
-	}
-	return network.Next(netip.PrefixFrom(netip.AddrFrom4(b), bits).String(), used)
+	return network.NextEndpoint(subnet, used)
 }
 
 func (pool) Ports(used []int) (readWrite, readOnly int, err error) {
-	for port := 20000; port < 30000; port += 2 {
-		if !slices.Contains(used, port) {
-			return port, port + 1, nil
-		}
-	}
-	return 0, 0, errors.New("all ports of endpoints are in use")
+	return network.EndpointPorts(used)
 }
 
 // dialable is a listen address as a client on this host would dial it.

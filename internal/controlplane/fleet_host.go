@@ -105,6 +105,7 @@ func (c *HostConfig) newHost(ctx context.Context, e *engines.Engines, credential
 	if err != nil {
 		return nil, err
 	}
+	balancer := network.NewBalancer(c.Name, docker.BridgeName(c.Name))
 	dial, err := credentials.TLS()
 	if err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (c *HostConfig) newHost(ctx context.Context, e *engines.Engines, credential
 	return sysmgr.New(sysmgr.Config{
 		Host: c.Host, Deployment: c.Name, Version: c.Version, GuestsDir: filepath.Join(c.DataDir, "guests"), BinDir: filepath.Join(c.DataDir, "bin"),
 		Agent: agent, Network: c.Name, UID: paths.UID, GID: paths.GID, Subnet: c.Subnet, Labels: c.Labels, Address: c.Address, Depot: "https://" + c.Listen,
-		Place:  sysmgr.Ground{Networks: engine, Network: c.Name, Firewall: wall},
+		Place: sysmgr.Ground{Networks: engine, Network: c.Name, Firewall: wall, Endpoints: balancer}, Balancer: balancer,
 		Images: depot.New(engine, dial, c.Log.With("part", "depot")),
 		Offers: c.offers,
 	}, engine, wall, e.Coord, e.Bus, capacity, c.Log.With("part", "sysmgr"))

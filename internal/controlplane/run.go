@@ -226,8 +226,17 @@ func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	balancer := network.NewBalancer(p.cfg.Name, p.net.Bridge)
+	within, err := network.EndpointSubnet(p.net.Subnet)
+	if err != nil {
+		return nil, err
+	}
+	if err := balancer.Place(p.net.Subnet, p.net.Subnet, within); err != nil {
+		return nil, err
+	}
 	return sysmgr.New(sysmgr.Config{
-		Host: HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"), Agent: p.agent,
+		Balancer: balancer,
+		Host:     HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"), Agent: p.agent,
 		Network: p.net.Name, Subnet: p.net.Subnet, UID: paths.UID, GID: paths.GID,
 	}, p.engine, wall, p.coord, p.bus, capacity, p.cfg.Log.With("part", "sysmgr"))
 }

@@ -156,7 +156,7 @@ func Down(ctx context.Context, e Engine, name, dataDir string, purge bool, say f
 	if err != nil {
 		return err
 	}
-	if err := wall.Remove(ctx); err != nil {
+	if err := errors.Join(wall.Remove(ctx), network.NewBalancer(name, "").Remove(ctx)); err != nil {
 		return err
 	}
 	nets, err := e.ListNetworks(ctx, nil)

@@ -241,16 +241,22 @@ func subnetFor(status protocol.HostStatus, rows map[string]model.Host, within st
 	}
 	for a := pool.Masked().Addr(); pool.Contains(a); {
 		p := netip.PrefixFrom(a, subnetBits)
-		if !overlaps(p) {
+		last := pool.Bits() < subnetBits && !pool.Contains(after(p)) // endpoints' addresses are of that one
+		if !overlaps(p) && !last {
 			return p.String(), nil
 		}
-		b := a.As4()
-		if b[2]++; b[2] == 0 {
-			if b[1]++; b[1] == 0 {
-				b[0]++
-			}
-		}
-		a = netip.AddrFrom4(b)
+		a = after(p)
 	}
 	return "", fmt.Errorf("%w: all of %s is taken", errNoSubnet, within)
+}
+
+// after is the first address behind a subnet.
+func after(p netip.Prefix) netip.Addr {
+	b := p.Addr().As4()
+	if b[2]++; b[2] == 0 {
+		if b[1]++; b[1] == 0 {
+			b[0]++
+		}
+	}
+	return netip.AddrFrom4(b)
 }

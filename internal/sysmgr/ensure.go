@@ -106,7 +106,7 @@ func (h *Host) bring(ctx context.Context, r protocol.EnsureRequest, fresh bool) 
 		if err := h.remember(r); err != nil {
 			return err
 		}
-		h.ask(r.Instance, accessOf(r))
+		h.ask(r.Instance, h.accessOf(r))
 		fault.Pass(ctx, PointFiles)
 	}
 	if err := h.setFirewall(ctx); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/huker/huker/network"
 )
 
-func accessOf(r protocol.EnsureRequest) network.Access {
-	return network.Access{Address: r.Address, Public: r.Access.IsPublic, AllowedCIDRs: r.Access.AllowedCIDRs}
+func (h *Host) accessOf(r protocol.EnsureRequest) network.Access {
+	return network.Access{Address: r.Address, Public: r.Access.IsPublic, AllowedCIDRs: r.Access.AllowedCIDRs, Fenced: h.fenced(r.Instance)}
 }
 
 func accessList(m map[string]network.Access) []network.Access {
@@ -76,7 +76,7 @@ func (h *Host) allAsked() (map[string]network.Access, error) {
 			h.log.Error("restoring the firewall; nobody may reach the instance", "op", "firewall", "instance", id, "error", err)
 		}
 		if ok {
-			asked[id] = accessOf(r)
+			asked[id] = h.accessOf(r)
 		}
 	}
 	h.asked = asked
@@ -88,6 +88,6 @@ func (h *Host) isAdmitted(r protocol.EnsureRequest) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now, ok := h.admitted[r.Instance]
-	want := accessOf(r)
-	return ok && now.Address == want.Address && now.Public == want.Public && slices.Equal(now.AllowedCIDRs, want.AllowedCIDRs)
+	want := h.accessOf(r)
+	return ok && now.Fenced == want.Fenced && now.Address == want.Address && now.Public == want.Public && slices.Equal(now.AllowedCIDRs, want.AllowedCIDRs)
 }

@@ -56,6 +56,8 @@ type Config struct {
 	Subnet  string // that the databases' network has already; empty: nodekeeper gives one
 	// Place is how the host takes its place among others; nil: it is there.
 	Place Place
+	// Balancer leads clients to clusters; nil: there are none.
+	Balancer Balancer
 	// Images brings missing images; nil: they are here or nowhere.
 	Images Images
 	// Offers lists the databases' images that are here; nil: nobody asks.
@@ -88,6 +90,8 @@ type Host struct {
 	work  sync.WaitGroup // what runs beside the parts of Run
 	slots chan struct{}  // bounds how many instances a resync works on at once
 	due   chan string    // instances whose pause is over
+
+	endpoints endpoints
 
 	wall sync.Mutex // one change of the firewall after the other
 
@@ -152,6 +156,7 @@ func (h *Host) Run(ctx context.Context) error {
 	part("watching containers", h.watch)
 	part("serving", h.serve)
 	part("announcing", h.announce)
+	part("leading clients", h.followEndpoints)
 	wg.Wait()
 	h.work.Wait()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

@@ -40,6 +40,10 @@ type Ground struct {
 	Firewall interface {
 		SetEgress(egress []network.Egress) error
 	}
+	// Endpoints is told where this host's databases are, and what leads to clusters; nil: there are none.
+	Endpoints interface {
+		Place(subnet, databases, endpoints string) error
+	}
 }
 
 // Join has the databases' network be there, with the subnet, the way to the other hosts' databases be known, and ours let out to them and to the
@@ -60,6 +64,9 @@ func (g Ground) Join(ctx context.Context, c protocol.HostConfig) error {
 	if err := g.Firewall.SetEgress(egress); err != nil {
 		return err
 	}
+	if err := g.placeEndpoints(c); err != nil {
+		return err
+	}
 	if len(c.Peers) == 0 {
 		return nil
 	}
@@ -68,6 +75,17 @@ func (g Ground) Join(ctx context.Context, c protocol.HostConfig) error {
 		routes = append(routes, network.Route{Subnet: p.Subnet, Via: p.Address})
 	}
 	return network.SetRoutes(c.Range, routes)
+}
+
+func (g Ground) placeEndpoints(c protocol.HostConfig) error {
+	if g.Endpoints == nil || c.Range == "" {
+		return nil
+	}
+	within, err := network.EndpointSubnet(c.Range)
+	if err != nil {
+		return fmt.Errorf("endpoints of clusters: %w", err)
+	}
+	return g.Endpoints.Place(c.Subnet, c.Range, within)
 }
 
 // egressOf resolves names now: the firewall knows addresses only. What cannot be resolved is an error: databases could not reach it.

@@ -50,6 +50,13 @@ func (h *Host) handle(ctx context.Context, m bus.Message) ([]byte, error) {
 		return answer(ctx, m, func(ctx context.Context, r protocol.HostRequest) (struct{}, error) {
 			return struct{}{}, h.configure(ctx, r)
 		})
+	case protocol.KindFence:
+		return answer(ctx, m, func(ctx context.Context, r protocol.FenceRequest) (struct{}, error) {
+			if err := h.heed(r.Term); err != nil {
+				return struct{}{}, err
+			}
+			return struct{}{}, h.fence(ctx, r)
+		})
 	case protocol.KindInventory:
 		return answer(ctx, m, func(ctx context.Context, _ struct{}) (protocol.Inventory, error) { return h.inventory(ctx) })
 	}

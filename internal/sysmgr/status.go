@@ -50,7 +50,7 @@ func (h *Host) tell(ctx context.Context, r protocol.EnsureRequest, trouble error
 // status is what nodekeeper is to know of an instance's container; trouble is why the last attempt failed. An error means that the
 // engine does not tell, so that there is nothing to be said: the database may well be running.
 func (h *Host) status(ctx context.Context, r protocol.EnsureRequest, trouble error) (protocol.ContainerStatus, error) {
-	s := protocol.ContainerStatus{Instance: r.Instance, Phase: protocol.PhaseAbsent, Generation: r.Generation}
+	s := protocol.ContainerStatus{Instance: r.Instance, Phase: protocol.PhaseAbsent, Generation: r.Generation, Fenced: h.fenced(r.Instance)}
 	state, err := h.engine.Inspect(ctx, h.containerName(r.Instance))
 	switch {
 	case err == nil:

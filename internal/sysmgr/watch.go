@@ -133,6 +133,9 @@ func (h *Host) keepLocked(parent context.Context, instance string) {
 		_, _ = h.settled(ctx, r) // what cannot be told now is told at the next resync
 		return
 	}
+	if err == nil && state.Phase != runtime.PhaseRunning {
+		h.tell(ctx, r, nil) // at once: somebody may have to take its place, and need not wait for what is done here
+	}
 	if pause, trouble := h.pause(instance, state, parent.Done()); pause > 0 {
 		h.tell(ctx, r, trouble)
 		return

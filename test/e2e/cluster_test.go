@@ -157,12 +157,11 @@ func TestLifeOfACluster(t *testing.T) {
 		was := primaryOf(c)
 		do(was)
 		p.awaitCluster(id, "led by another one", func(_ int, c map[string]any) bool { return primaryOf(c) != was && primaryOf(c) != "" })
-		_, before := l.longest()
+		gap, before := l.longest()
 		require.Eventually(t, func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.acked) > before }, time.Minute, 10*time.Millisecond)
 		c = p.awaitCluster(id, "whole again", whole)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		t.Logf("%s: %d rows", what, len(l.acked))
+		after, n := l.longest()
+		t.Logf("%s: no write for %s; %d rows so far", what, max(gap, after).Round(time.Millisecond), n)
 	}
 	turn("switchover", func(string) {
 		code, answer := p.call(http.MethodPost, p.clusterPath(id)+"/action", map[string]any{"switchover": map[string]any{}})

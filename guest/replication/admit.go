@@ -9,8 +9,12 @@ import (
 	"time"
 )
 
-// seenGone bounds how long sessions are waited for that were killed, or that had not said yet who they are when accounts were locked.
-const seenGone = 2 * time.Second
+const (
+	// signedIn is how long a session is waited for that had not said yet who it is when accounts were locked; then it is killed.
+	signedIn = 250 * time.Millisecond
+	// seenGone is how long sessions may take to end that were killed.
+	seenGone = 2 * time.Second
+)
 
 // admit opens the accounts of those who may replicate, locks all others, and ends the sessions of these. The accounts are this server's own: they are
 // not in the binary log, which would have other servers let the same in; and nothing here waits for acknowledgements.
@@ -112,7 +116,7 @@ func endOthers(ctx context.Context, c *sql.Conn, open map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(seenGone)
+	deadline := time.Now().Add(signedIn)
 	for {
 		left, err := killOthers(ctx, c, open)
 		if err != nil {

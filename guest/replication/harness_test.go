@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -326,3 +327,17 @@ func (l *lab) logf(format string, args ...any) {
 }
 
 func contains(err error, text string) bool { return err != nil && strings.Contains(err.Error(), text) }
+
+var (
+	rootRequest = protocol.RootRequest{Password: "root-password-1"}
+	listRequest = protocol.ListRequest{}
+)
+
+// signIn begins to sign in at another server, and says no more, until it is told to leave.
+func (n *node) signIn(at *node) (leave func()) {
+	n.t.Helper()
+	var d net.Dialer
+	conn, err := d.DialContext(n.t.Context(), "tcp", at.Address+":3306")
+	n.ok(err)
+	return func() { _ = conn.Close() }
+}

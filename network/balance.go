@@ -120,62 +120,17 @@ func (b *Balancer) jumps() map[string][][2]string {
 	}
 }
 
-// apply hands iptables what differs from before; everything, if that is not to be trusted. The new targets' chains come before those that ask
-// them, and chains that nobody asks any more go last.
+// apply hands iptables what differs from before; everything, if that is not to be trusted.
 func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]string, everything bool) error {
-	present := map[string]map[string]bool{}
-	jumped := map[string]bool{}
+	saved := map[string][]string{}
 	if everything {
-		saved, err := save(ctx)
-		if err != nil {
+		var err error
+		if saved, err = save(ctx); err != nil {
 			return err
-		}
-		for table, lines := range saved {
-			present[table] = map[string]bool{}
-			for _, line := range lines {
-				if name, ok := strings.CutPrefix(line, ":"); ok {
-					name, _, _ = strings.Cut(name, " ")
-					present[table][name] = b.ours(name)
-				}
-			}
-			for _, j := range b.jumps()[table] {
-				jumped[table+jump(j[0], j[1])] = firstOf(lines, j)
-			}
 		}
 	}
 	for _, table := range []string{natTable, filterTable} {
-		var batch []string
-		for _, chain := range slices.Sorted(maps.Keys(rules[table])) {
-			before, known := b.rules[table][chain]
-			if everything || !known || !slices.Equal(before, rules[table][chain]) {
-				batch = append(batch, ":"+chain+" - [0:0]")
-			}
-		}
-		for _, chain := range slices.Sorted(maps.Keys(rules[table])) {
-			before, known := b.rules[table][chain]
-			if everything || !known || !slices.Equal(before, rules[table][chain]) {
-				batch = append(batch, rules[table][chain]...)
-			}
-		}
-		if everything {
-			for _, j := range slices.Backward(b.jumps()[table]) {
-				if !jumped[table+jump(j[0], j[1])] {
-					batch = append(batch, fmt.Sprintf("-I %s 1 -j %s", j[0], j[1]))
-				}
-			}
-		}
-		old := map[string]bool{}
-		for chain := range b.rules[table] {
-			old[chain] = true
-		}
-		for chain, ours := range present[table] {
-			old[chain] = ours
-		}
-		for _, chain := range slices.Sorted(maps.Keys(old)) {
-			if _, wanted := rules[table][chain]; old[chain] && !wanted {
-				batch = append(batch, "-F "+chain, "-X "+chain)
-			}
-		}
+		batch := b.batch(table, rules[table], saved[table], everything)
 		if len(batch) == 0 {
 			continue
 		}
@@ -187,6 +142,41 @@ func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]stri
 	listed, err := b.list(ctx)
 	b.listed = listed
 	return err
+}
+
+// batch is what iptables-restore is told for one table. Chains are there before anybody asks them, and those that nobody asks any more go last.
+func (b *Balancer) batch(table string, rules map[string][]string, saved []string, everything bool) []string {
+	var chains, lines, jumps, gone []string
+	for _, chain := range slices.Sorted(maps.Keys(rules)) {
+		before, known := b.rules[table][chain]
+		if everything || !known || !slices.Equal(before, rules[chain]) {
+			chains = append(chains, ":"+chain+" - [0:0]")
+			lines = append(lines, rules[chain]...)
+		}
+	}
+	if everything {
+		for _, j := range slices.Backward(b.jumps()[table]) { // each becomes the first
+			if !firstOf(saved, j) {
+				jumps = append(jumps, fmt.Sprintf("-I %s 1 -j %s", j[0], j[1]))
+			}
+		}
+	}
+	old := map[string]bool{}
+	for chain := range b.rules[table] {
+		old[chain] = true
+	}
+	for _, line := range saved {
+		if name, ok := strings.CutPrefix(line, ":"); ok {
+			name, _, _ = strings.Cut(name, " ")
+			old[name] = b.ours(name)
+		}
+	}
+	for _, chain := range slices.Sorted(maps.Keys(old)) {
+		if _, wanted := rules[chain]; old[chain] && !wanted {
+			gone = append(gone, "-F "+chain, "-X "+chain)
+		}
+	}
+	return slices.Concat(chains, lines, jumps, gone)
 }
 
 // firstOf says whether a jump is there, once, and before the rules of anybody but Huker's deployments.

@@ -254,7 +254,7 @@ func (s *server) addMembers(ctx context.Context, tx metastore.Tx, r *request, k 
 		if in[n].Name != nil && *in[n].Name != "" {
 			m.Name = *in[n].Name
 		}
-		if k.find(m.Name) != nil {
+		if k.named(m.Name) {
 			return badRequest("Cluster %s has a member %s already.", c.ID, clip(m.Name))
 		}
 		if err := tx.Instances().Create(ctx, &m); err != nil {

@@ -90,20 +90,34 @@ func (k *kin) name(id string) string {
 	return id
 }
 
-// find gives a member by id or name; nil: there is none, or there are several of that name.
-func (k *kin) find(ref string) (found *model.Instance) {
+// find gives a member by id or name; nil: there is none, or there are several of that name. One that is made in the place of another has its name, and is
+// meant rather than the one that is to go.
+func (k *kin) find(ref string) *model.Instance {
 	if m := k.member(strings.ToLower(ref)); m != nil {
 		return m
 	}
+	var stay, leave []*model.Instance
 	for i := range k.members {
-		if k.members[i].Name == ref {
-			if found != nil {
-				return nil
-			}
-			found = &k.members[i]
+		switch m := &k.members[i]; {
+		case m.Name != ref:
+		case m.Desired == model.DesiredDeleted:
+			leave = append(leave, m)
+		default:
+			stay = append(stay, m)
 		}
 	}
-	return found
+	switch {
+	case len(stay) == 1:
+		return stay[0]
+	case len(stay) == 0 && len(leave) == 1:
+		return leave[0]
+	}
+	return nil
+}
+
+// named says whether a member has a name.
+func (k *kin) named(name string) bool {
+	return slices.ContainsFunc(k.members, func(m model.Instance) bool { return m.Name == name })
 }
 
 // turning is the change of primary that was asked for and is not over; nil: none is.

@@ -98,16 +98,31 @@ removed: switch over to another member first.`,
 	return cmd
 }
 
-// member finds one of a cluster by id or name.
+// member finds one of a cluster by id or name; of two with one name, of which one takes the other's place, the one that stays.
 func member(k client.Cluster, ref string) (client.Member, error) {
 	var known []string
+	var found []client.Member
 	for _, m := range k.Instances {
-		if m.ID == ref || m.Name == ref {
+		if m.ID == ref {
 			return m, nil
+		}
+		if m.Name == ref {
+			found = append(found, m)
 		}
 		known = append(known, m.Name)
 	}
+	slices.SortStableFunc(found, func(a, b client.Member) int { return leaving(a) - leaving(b) })
+	if len(found) > 0 {
+		return found[0], nil
+	}
 	return client.Member{}, fmt.Errorf("cluster %s has no member %q; there are %q", k.Name, ref, known)
+}
+
+func leaving(m client.Member) int {
+	if m.Status == "SHUTDOWN" {
+		return 1
+	}
+	return 0
 }
 
 func (a *app) newClusterRestart() *cobra.Command {

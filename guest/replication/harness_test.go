@@ -305,7 +305,7 @@ func (n *node) await(text, want string) {
 	}
 }
 
-const waiters = "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_STATE = 'Waiting for semi-sync ACK from replica'"
+const waiters = "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_ID IS NOT NULL AND PROCESSLIST_STATE = 'Waiting for semi-sync ACK from replica'"
 
 func (n *node) account() string {
 	a, err := replication.Account(n.Instance)

@@ -55,7 +55,10 @@ func (n instances) of(account string) string {
 // it changes with the address in one step, and is durable with it.
 const sourceNote = "/huker/source/"
 
-// owners are the threads in @@GLOBAL.gtid_owned ("uuid:5#22:4#21").
+// owners are the threads in @@GLOBAL.gtid_owned.
 var owners = regexp.MustCompile(`#[0-9]+`)
 
-func parseOwned(text string) (gtid.Set, error) { return gtid.Parse(owners.ReplaceAllString(text, "")) }
+// parseOwned reads @@GLOBAL.gtid_owned: "uuid:5#22:4#21", the next source in a line of its own.
+func parseOwned(text string) (gtid.Set, error) {
+	return gtid.Parse(strings.Join(strings.Fields(owners.ReplaceAllString(text, "")), ","))
+}

@@ -48,6 +48,8 @@ func TestWaiting(t *testing.T) {
 	mute(b, c)
 	write := a.begin("INSERT INTO d.t VALUES (2)")
 	a.await(waiters, "1")
+	// That a receiver was stopped its source finds out with the next heartbeat.
+	l.until("nobody is attached", func() bool { return len(a.status().Serving.Attached) == 0 })
 	began := time.Now()
 	s := a.status()
 	if took := time.Since(began); took > time.Second || s.Serving.Waiting != 1 || s.Owned.Empty() || s.Executed.Contains(s.Owned) || len(s.Serving.Attached) != 0 {

@@ -86,7 +86,7 @@ func (w *world) settle(id string) {
 		}
 		next := func() string {
 			used = append(used, "")
-			return fmt.Sprintf("10.9.%d.%d", len(used), w.now.Second()+1)
+			return fmt.Sprintf("10.9.%d.%d", len(used), w.clock().Second()+1)
 		}
 		if c.PrimaryID == "" {
 			c.PrimaryID, c.ReadWrite, c.ReadOnly, c.ReadWritePort, c.ReadOnlyPort = all[len(all)-1].ID, next(), next(), 13306, 13307

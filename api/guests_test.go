@@ -51,6 +51,17 @@ func (g *guests) begin(kind, instance string) (done func(), err error) {
 	return g.mu.Unlock, g.err
 }
 
+// says has an instance's agent answer with a status, or with an error.
+func (g *guests) says(id string, s protocol.GuestStatus, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.states[id] = s
+	delete(g.silent, id)
+	if err != nil {
+		g.silent[id] = err
+	}
+}
+
 func refused(code, message string) error { return &bus.CallError{Code: code, Message: message} }
 
 func (g *guests) Status(_ context.Context, id string) (protocol.GuestStatus, error) {

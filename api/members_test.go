@@ -21,14 +21,14 @@ func TestLiveMembers(t *testing.T) {
 		return s
 	}
 	const u = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
-	w.guests.states[g.members[0]] = protocol.GuestStatus{Epoch: 7, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing, UUID: u}, Part: &failover.Status{
+	w.guests.says(g.members[0], protocol.GuestStatus{Epoch: 7, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing, UUID: u}, Part: &failover.Status{
 		Mysqld: failover.MysqldUp, Writes: failover.WritesOn, Executed: set(u + ":1-9"), Serving: failover.Serving{SemiSync: true, Acks: 1, Attached: []string{g.members[1]}, Waiting: 2},
-	}}
-	w.guests.states[g.members[1]] = protocol.GuestStatus{Epoch: 6, Lag: 1500 * time.Millisecond, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}, Part: &failover.Status{
+	}}, nil)
+	w.guests.says(g.members[1], protocol.GuestStatus{Epoch: 6, Lag: 1500 * time.Millisecond, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}, Part: &failover.Status{
 		Mysqld: failover.MysqldUp, Writes: failover.WritesOff, Executed: set(u + ":1-8"), Retrieved: set(u + ":2-9"), Applier: "stuck",
 		Receiver: failover.Receiver{State: failover.ReceiverRunning, Source: g.members[0], Acknowledges: true, HeardAgo: 20 * time.Millisecond},
-	}}
-	w.guests.silent[g.members[2]] = bus.ErrTimeout
+	}}, nil)
+	w.guests.says(g.members[2], protocol.GuestStatus{}, bus.ErrTimeout)
 	r := w.call(alice, "GET", clusters+"/"+g.id+"/members", "")
 	require.Equal(t, 200, r.status, r.text)
 	p := r.get("members", 0)
@@ -51,7 +51,7 @@ func TestLiveMembers(t *testing.T) {
 	for err, says := range map[error]string{
 		bus.ErrUnavailable: "bus is away", refused(protocol.CodeNotReady, "mysqld starts"): "mysqld starts", refused(protocol.CodeInternal, "secret words"): "could not say",
 	} {
-		w.guests.silent[g.members[2]] = err
+		w.guests.says(g.members[2], protocol.GuestStatus{}, err)
 		require.Contains(t, w.call(alice, "GET", clusters+"/"+g.id+"/members", "").get("members", 2, "error"), says)
 	}
 	_, fresh := w.createCluster(alice, mine, "fresh", 1, "")

@@ -105,9 +105,9 @@ func TestOpenStackClusters(t *testing.T) {
 	require.Equal(t, "PROMOTE", show("instance show copy-1")["status"])
 	w.settle(source)
 	require.Equal(t, made["id"], show("instance show store")["replica_of"])
-	w.guests.states[made["id"].(string)] = protocol.GuestStatus{Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}}
+	w.guests.says(made["id"].(string), protocol.GuestStatus{Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}}, nil)
 	refused("instance eject copy-1", "its database answers")
-	delete(w.guests.states, made["id"].(string))
+	w.guests.says(made["id"].(string), protocol.GuestStatus{}, nil)
 	run("instance eject copy-1")
 	w.settle(source)
 	require.Equal(t, source, w.clusterRow(source).PrimaryID)

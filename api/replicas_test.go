@@ -166,10 +166,10 @@ func TestPromoteAndEject(t *testing.T) {
 	w.settle(source)
 
 	// A primary that is well is promoted away from, not ejected.
-	w.guests.states[replica] = protocol.GuestStatus{Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}}
+	w.guests.says(replica, protocol.GuestStatus{Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}}, nil)
 	require.Contains(t, act(replica, "eject_replica_source").fault(400, "badRequest"), "its database answers")
 	require.True(t, w.clusterRow(source).Switchover.Finished)
-	w.guests.silent[replica] = errors.New("dead")
+	w.guests.says(replica, protocol.GuestStatus{}, errors.New("dead"))
 	w.edit(replica, func(i *model.Instance) { i.Status, i.OperatingStatus = model.StatusError, model.OperatingError })
 	require.Equal(t, 202, act(replica, "eject_replica_source").status)
 	require.Equal(t, "EJECT", w.call(alice, "GET", base+"/"+replica, "").get("instance", "status"))

@@ -204,9 +204,11 @@ func testClients(t *testing.T, th *thief) {
 			_, err = coord.Elect(ctx, e.Coord, session, "/keeper/leader", nil)
 			return errors.Join(err, session.Close(ctx))
 		},
-		"admit itself": func(ctx context.Context) error { return e.Keys.Admit(ctx, th.principal, []string{"/guests"}) },
+		"admit itself": func(ctx context.Context) error {
+			return e.Keys.Admit(ctx, th.principal, coord.Rights{Own: []string{"/guests"}})
+		},
 		"admit another": func(ctx context.Context) error {
-			return e.Keys.Admit(ctx, "guest.new", []string{"/guests/new"})
+			return e.Keys.Admit(ctx, "guest.new", coord.Rights{Own: []string{"/guests/new"}})
 		},
 		"expel":       func(ctx context.Context) error { return e.Keys.Expel(ctx, "guest."+victim) },
 		"serve":       func(ctx context.Context) error { return e.Bus.Serve(ctx, queue, 1, nil) },

@@ -130,13 +130,18 @@ func TestNothingIsLeft(t *testing.T) {
 	for i := range 5 {
 		name := fmt.Sprintf("guest.%d", i)
 		prefix := fmt.Sprintf("/guests/%d", i)
-		require.NoError(t, gate.Admit(soon(t), name, coord.Rights{Own: []string{prefix}}))
+		cluster := fmt.Sprintf("/clusters/%d", i)
+		require.NoError(t, gate.Admit(soon(t), name, coord.Rights{Own: []string{prefix}, Read: []string{cluster}}))
+		require.NoError(t, gate.Admit(soon(t), name+".other", coord.Rights{Read: []string{cluster}}))
+		put(t, admin, cluster+"/record", "x")
 		guest := e.Open(t, name)
 		sess, err := guest.NewSession(soon(t), time.Second)
 		require.NoError(t, err)
 		require.NoError(t, guest.Apply(soon(t), coord.CreateEphemeral(prefix+"/status", nil, sess), coord.Put(prefix+"/a/b/c", nil, nil)))
 		require.NoError(t, guest.Apply(soon(t), coord.Put(prefix, nil, nil), coord.Check(prefix+"/none/x", 0)))
 		require.NoError(t, gate.Expel(soon(t), name))
+		require.NoError(t, gate.Expel(soon(t), name+".other"))
+		require.NoError(t, admin.Apply(soon(t), coord.Delete(cluster+"/record", 0)))
 		entries, err := admin.List(soon(t), prefix)
 		require.NoError(t, err)
 		for _, entry := range entries {
@@ -149,7 +154,7 @@ func TestNothingIsLeft(t *testing.T) {
 	require.Eventually(t, func() bool {
 		left = nil
 		for _, path := range zktest.Znodes(t, conn, "") {
-			if strings.HasPrefix(path, "/guests") {
+			if strings.HasPrefix(path, "/guests") || strings.HasPrefix(path, "/clusters") {
 				left = append(left, path)
 			}
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/huker/huker/guest/mysqltest"
 	"github.com/huker/huker/guest/paths"
 	"github.com/huker/huker/internal/bus/etcdbus"
+	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/coord/etcd"
 	"github.com/huker/huker/internal/coord/etcd/embedded"
 	"github.com/huker/huker/internal/engines"
@@ -99,7 +100,7 @@ func newContainer(t *testing.T) *container {
 	c.bus = etcdbus.New(c.store, etcdbus.Config{})
 	t.Cleanup(func() { _ = c.bus.Close(); _ = c.store.Close() })
 	gate, principal := etcd.NewGatekeeper(c.store), "guest."+self
-	require.NoError(t, gate.Admit(t.Context(), principal, []string{protocol.GuestPrefix(self), protocol.ClusterPrefix(self)}))
+	require.NoError(t, gate.Admit(t.Context(), principal, coord.Rights{Own: []string{protocol.GuestPrefix(self)}, Read: []string{protocol.ClusterPrefix(self)}}))
 	require.NoError(t, etcdbus.NewGatekeeper(gate).Admit(t.Context(), principal, []string{protocol.GuestQueue(self)}))
 
 	p := paths.Under(c.dir)

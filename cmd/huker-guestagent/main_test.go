@@ -134,7 +134,7 @@ func newRig(t *testing.T) *rig {
 	principal := "guest." + self
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	require.NoError(t, gate.Admit(ctx, principal, []string{protocol.GuestPrefix(self), protocol.ClusterPrefix(self)}))
+	require.NoError(t, gate.Admit(ctx, principal, coord.Rights{Own: []string{protocol.GuestPrefix(self)}, Read: []string{protocol.ClusterPrefix(self)}}))
 	require.NoError(t, etcdbus.NewGatekeeper(gate).Admit(ctx, principal, []string{protocol.GuestQueue(self)}))
 
 	p := paths.Under(r.root)

@@ -114,10 +114,19 @@ type Session interface {
 	Close(ctx context.Context) error
 }
 
+// Rights are what a principal may do with the keys at and below prefixes. A prefix may be in or below another one, of either kind, and then has what both
+// give; and any number of principals may have the same one.
+type Rights struct {
+	Own []string // read, watch and write
+	// Read is to read and to watch only: any change that writes there is denied as a whole. It may Check such a key at a revision, beside what it writes
+	// to its own; whether it may Check that one is absent is the engine's affair.
+	Read []string
+}
+
 // Gatekeeper makes and takes back the credentials with which one guest or host may use the engine.
 type Gatekeeper interface {
-	// Admit allows principal to read and write the keys at and below each of prefixes, and nothing else. Idempotent.
-	Admit(ctx context.Context, principal string, prefixes []string) error
+	// Admit allows principal what rights says, and nothing else: rights of before that are not among them are gone, for open connections too. Idempotent.
+	Admit(ctx context.Context, principal string, rights Rights) error
 	// Expel takes everything back; open connections lose their rights too. No error when it is unknown.
 	Expel(ctx context.Context, principal string) error
 }

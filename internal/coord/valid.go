@@ -43,6 +43,18 @@ func CheckKey(key string) error {
 	return nil
 }
 
+// CheckRights tells why rights are none that can be given: each prefix must be a key, so that "/" is no prefix.
+func CheckRights(r Rights) error {
+	for _, prefixes := range [][]string{r.Own, r.Read} {
+		for _, p := range prefixes {
+			if err := CheckKey(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // CheckOps tells why ops are no change that can be applied.
 func CheckOps(ops []Op) error {
 	if len(ops) == 0 || len(ops) > MaxOps {

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/controlplane"
+	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/coord/etcd"
 	"github.com/huker/huker/internal/coord/etcd/etcdtest"
 	"github.com/huker/huker/internal/pki"
@@ -426,7 +427,7 @@ func TestSysmgr(t *testing.T) {
 	awaitHealth(t, p, "http://"+address, "/healthz", http.StatusOK)
 	state := awaitHealth(t, p, "http://"+address, "/readyz", http.StatusServiceUnavailable)
 	assert.Equal(t, "does not answer", state["coordination"], "it has not been admitted yet")
-	require.NoError(t, gate.Admit(t.Context(), protocol.HostPrincipal("db3"), []string{protocol.HostPrefix("db3")}))
+	require.NoError(t, gate.Admit(t.Context(), protocol.HostPrincipal("db3"), coord.Rights{Own: []string{protocol.HostPrefix("db3")}, Read: []string{protocol.EndpointsKey}}))
 	require.NoError(t, gate.AdmitQueues(t.Context(), protocol.HostPrincipal("db3"), []string{protocol.HostQueue("db3")}))
 	awaitHealth(t, p, "http://"+address, "/readyz", http.StatusOK)
 	p.stops(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
@@ -35,8 +36,9 @@ func (k *Keeper) admit(ctx context.Context, i *model.Instance) (map[string][]byt
 	if err != nil {
 		return nil, err
 	}
-	prefixes := []string{protocol.GuestPrefix(i.ID), protocol.ClusterPrefix(clusterID(i))}
-	if err := k.e.Keys.Admit(ctx, principal(i.ID), prefixes); err != nil {
+	// What the cluster is, nodekeeper alone says: a guest that others have got hold of must not lead the other members astray.
+	rights := coord.Rights{Own: []string{protocol.GuestPrefix(i.ID)}, Read: []string{protocol.ClusterPrefix(clusterID(i))}}
+	if err := k.e.Keys.Admit(ctx, principal(i.ID), rights); err != nil {
 		return nil, fmt.Errorf("admitting the guest: %w", err)
 	}
 	if err := k.e.Queues.Admit(ctx, principal(i.ID), []string{protocol.GuestQueue(i.ID)}); err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
@@ -91,7 +92,7 @@ func (k *Keeper) admitHosts(ctx context.Context, rows map[string]model.Host) err
 			continue
 		}
 		name := protocol.HostPrincipal(id)
-		err := errors.Join(k.e.Keys.Admit(ctx, name, []string{protocol.HostPrefix(id)}), k.e.Queues.Admit(ctx, name, []string{protocol.HostQueue(id)}))
+		err := errors.Join(k.e.Keys.Admit(ctx, name, hostRights(id)), k.e.Queues.Admit(ctx, name, []string{protocol.HostQueue(id)}))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("admitting host %s: %w", id, err))
 			continue
@@ -100,6 +101,11 @@ func (k *Keeper) admitHosts(ctx context.Context, rows map[string]model.Host) err
 		k.log.Info("host admitted", "op", "hosts", "host", id)
 	}
 	return errors.Join(errs...)
+}
+
+// hostRights are to a host's own keys, and to see all endpoints, which each host leads clients to.
+func hostRights(host string) coord.Rights {
+	return coord.Rights{Own: []string{protocol.HostPrefix(host)}, Read: []string{protocol.EndpointsKey}}
 }
 
 // tell has every living host know its place among the others.

@@ -108,7 +108,7 @@ func (s *sim) keep() (end func()) { return s.runs(s.keeper()) }
 func (s *sim) keeper() *Keeper {
 	s.t.Helper()
 	k, err := New(Config{Deployment: "test", Coordination: "etcd://x", Range: "10.0.0.0/16", SessionTTL: 2 * time.Second}, Engines{
-		Store: s.meta, Coord: s.store, Bus: simBus{s}, Addresses: simAddresses{}, Keys: simGates{}, Queues: simGates{}, Certs: simGates{},
+		Store: s.meta, Coord: s.store, Bus: simBus{s}, Addresses: simAddresses{}, Keys: simKeys{}, Queues: simGates{}, Certs: simGates{},
 	}, slog.New(slog.NewTextHandler(testWriter{s.t}, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	require.NoError(s.t, err)
 	return k
@@ -139,6 +139,12 @@ func (simAddresses) Endpoint(_ string, used []string) (string, error) {
 	return "10.0.255.1", nil
 }
 func (simAddresses) Ports([]int) (int, int, error) { return 20000, 20001, nil }
+
+// simKeys lets everybody at every key.
+type simKeys struct{}
+
+func (simKeys) Admit(context.Context, string, coord.Rights) error { return nil }
+func (simKeys) Expel(context.Context, string) error               { return nil }
 
 // simGates lets everybody in, with certificates that are none.
 type simGates struct{}

@@ -61,11 +61,14 @@ func etcdVerbs(c *clientv3.Client, own string) []func(string) verb {
 	commit := func(txn clientv3.Txn) error { _, err := txn.Commit(); return err }
 	all := func(key string) clientv3.OpOption { return clientv3.WithRange(key + "!") }
 	simple := func(name string, do func(ctx context.Context, key string) error) func(string) verb {
-		return func(kind string) verb { return verb{kind + name, true, do} }
+		return func(kind string) verb { return verb{name: kind + name, mine: true, do: do} }
+	}
+	reading := func(name string, do func(ctx context.Context, key string) error) func(string) verb {
+		return func(kind string) verb { return verb{name: kind + name, mine: true, reads: true, do: do} }
 	}
 	return []func(string) verb{
-		simple("get", func(ctx context.Context, key string) error { _, err := c.Get(ctx, key); return err }),
-		simple("get an old value", func(ctx context.Context, key string) error {
+		reading("get", func(ctx context.Context, key string) error { _, err := c.Get(ctx, key); return err }),
+		reading("get an old value", func(ctx context.Context, key string) error {
 			r, err := c.Get(ctx, own)
 			if err != nil {
 				return err
@@ -73,21 +76,21 @@ func etcdVerbs(c *clientv3.Client, own string) []func(string) verb {
 			_, err = c.Get(ctx, key, clientv3.WithRev(r.Header.Revision-1))
 			return err
 		}),
-		simple("get serializable", func(ctx context.Context, key string) error {
+		reading("get serializable", func(ctx context.Context, key string) error {
 			_, err := c.Get(ctx, key, clientv3.WithSerializable())
 			return err
 		}),
-		simple("count", func(ctx context.Context, key string) error {
+		reading("count", func(ctx context.Context, key string) error {
 			_, err := c.Get(ctx, key, all(key), clientv3.WithCountOnly())
 			return err
 		}),
-		simple("list", func(ctx context.Context, key string) error {
+		reading("list", func(ctx context.Context, key string) error {
 			_, err := c.Get(ctx, key, all(key), clientv3.WithKeysOnly())
 			return err
 		}),
-		simple("watch", func(ctx context.Context, key string) error { return watched(ctx, c, key, "", 0) }),
-		simple("watch below", func(ctx context.Context, key string) error { return watched(ctx, c, key, key+"!", 0) }),
-		simple("watch the past", func(ctx context.Context, key string) error {
+		reading("watch", func(ctx context.Context, key string) error { return watched(ctx, c, key, "", 0) }),
+		reading("watch below", func(ctx context.Context, key string) error { return watched(ctx, c, key, key+"!", 0) }),
+		reading("watch the past", func(ctx context.Context, key string) error {
 			return watched(ctx, c, key, key+"!", 1)
 		}),
 		simple("put", func(ctx context.Context, key string) error { _, err := c.Put(ctx, key, "forged"); return err }),
@@ -107,17 +110,17 @@ func etcdVerbs(c *clientv3.Client, own string) []func(string) verb {
 			}
 			return err
 		}),
-		simple("compare", func(ctx context.Context, key string) error {
+		reading("compare", func(ctx context.Context, key string) error {
 			return commit(c.Txn(ctx).If(clientv3.Compare(clientv3.Value(key), ">", "s")))
 		}),
-		simple("compare a range", func(ctx context.Context, key string) error {
+		reading("compare a range", func(ctx context.Context, key string) error {
 			return commit(c.Txn(ctx).If(clientv3.Compare(clientv3.Version(key), ">", 0).WithRange(key + "!")))
 		}),
-		simple("branch not run", func(ctx context.Context, key string) error { return commit(c.Txn(ctx).Else(clientv3.OpGet(key))) }),
+		reading("branch not run", func(ctx context.Context, key string) error { return commit(c.Txn(ctx).Else(clientv3.OpGet(key))) }),
 		simple("beside its own", func(ctx context.Context, key string) error {
 			return commit(c.Txn(ctx).Then(clientv3.OpPut(own+" beside its own", ""), clientv3.OpPut(key+" beside", "")))
 		}),
-		simple("nested", func(ctx context.Context, key string) error {
+		reading("nested", func(ctx context.Context, key string) error {
 			return commit(c.Txn(ctx).Then(clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpGet(key)}, nil)))
 		}),
 		simple("delete", func(ctx context.Context, key string) error { _, err := c.Delete(ctx, key); return err }),
@@ -127,7 +130,7 @@ func etcdVerbs(c *clientv3.Client, own string) []func(string) verb {
 		}),
 		// From one's own to that of others.
 		func(kind string) verb {
-			return verb{kind + "range from its own", false, func(ctx context.Context, key string) error {
+			return verb{name: kind + "range from its own", do: func(ctx context.Context, key string) error {
 				from, to := own, key+"!"
 				if from > to {
 					from, to = key, own+"!"

@@ -91,7 +91,7 @@ func (s *site) rabbitTools(t *testing.T, th *thief) *tools {
 	})
 	o := &tools{denied: rabbitDenied}
 	onQueue := func(name string, mine bool, do func(ch *amqp.Channel, queue string) error) {
-		o.verbs = append(o.verbs, verb{name, mine, func(_ context.Context, queue string) error {
+		o.verbs = append(o.verbs, verb{name: name, mine: mine, do: func(_ context.Context, queue string) error {
 			return c.do(func(ch *amqp.Channel) error { return do(ch, queue) })
 		}})
 	}

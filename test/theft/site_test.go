@@ -165,6 +165,18 @@ func (s *site) start() {
 	}
 	s.hosts = []string{s.hostOf(s.guests[0]), s.hostOf(s.guests[1])}
 	require.NotEqual(t, s.hosts[0], s.hosts[1], "each host is to have a database")
+	control := s.root().Coord
+	for _, key := range s.clusterKeys() {
+		require.NoError(t, control.Apply(t.Context(), coord.Put(key, []byte("{}"), nil)))
+	}
+}
+
+// clusterKeys are what nodekeeper says of each database as a cluster. These have no others in them: a lone database is its own cluster.
+func (s *site) clusterKeys() (keys []string) {
+	for _, id := range s.guests {
+		keys = append(keys, protocol.RecordKey(id), protocol.RosterKey(id), protocol.EndpointKey(id))
+	}
+	return keys
 }
 
 func (s *site) create(name string) string {

@@ -22,9 +22,10 @@ import (
 
 // verb is something that can be done to a key or a queue by its name.
 type verb struct {
-	name string
-	mine bool // allowed on one's own
-	do   func(ctx context.Context, name string) error
+	name  string
+	mine  bool // allowed on one's own
+	reads bool // allowed on what one may only read
+	do    func(ctx context.Context, name string) error
 }
 
 // attempt is something that nobody but the control plane may do.
@@ -46,6 +47,7 @@ type thief struct {
 	principal   string
 	credentials engines.Credentials
 	prefixes    []string // of keys that are its own
+	readable    []string // of keys that it may read and watch
 	queue       string
 }
 
@@ -53,7 +55,7 @@ func (s *site) guestThief(n int) *thief {
 	id := s.guests[n]
 	return &thief{
 		site: s, principal: "guest." + id, credentials: guestFiles(s.t, s.etc(id)), queue: protocol.GuestQueue(id),
-		prefixes: []string{protocol.GuestPrefix(id), protocol.ClusterPrefix(id)},
+		prefixes: []string{protocol.GuestPrefix(id)}, readable: []string{protocol.ClusterPrefix(id)},
 	}
 }
 
@@ -61,12 +63,16 @@ func (s *site) hostThief(n int) *thief {
 	id := s.hosts[n]
 	return &thief{
 		site: s, principal: protocol.HostPrincipal(id), credentials: identity(s.t, s.dir+"/host-"+id), queue: protocol.HostQueue(id),
-		prefixes: []string{protocol.HostPrefix(id)},
+		prefixes: []string{protocol.HostPrefix(id)}, readable: []string{protocol.EndpointsKey},
 	}
 }
 
-func (th *thief) owns(key string) bool {
-	return slices.ContainsFunc(th.prefixes, func(p string) bool { return key == p || strings.HasPrefix(key, p+"/") })
+func (th *thief) owns(key string) bool { return within(key, th.prefixes) }
+
+func (th *thief) reads(key string) bool { return within(key, th.readable) }
+
+func within(key string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return key == p || strings.HasPrefix(key, p+"/") })
 }
 
 func (s *site) root() *engines.Engines { return s.open(identity(s.t, s.fleet.Identity)) }
@@ -97,7 +103,7 @@ func run(t *testing.T, s *site) {
 	t.Run("Deleted", func(t *testing.T) { testDeleted(t, s) })
 }
 
-// testKeys tries everything on every key that is somebody else's.
+// testKeys tries everything on every key that is somebody else's: also on those that the thief may read, where it is to read only.
 func testKeys(t *testing.T, th *thief) {
 	root := th.root().Coord
 	open := th.keyTools(t, th)
@@ -105,16 +111,20 @@ func testKeys(t *testing.T, th *thief) {
 	victim, host := th.guests[1], th.hosts[1]
 	targets := []string{
 		"/new", "/keeper", "/keeper/new", "/guests", "/hosts", "/clusters", "/guests/new", "/hosts/new", protocol.GuestPrefix(victim), protocol.GuestPrefix(victim) + "/new",
-		protocol.RecordKey(victim), protocol.HostPrefix(host), protocol.HostContainerKey(host, th.guests[0]), th.prefixes[0] + "x",
+		protocol.ClusterPrefix(victim), protocol.HostPrefix(host), protocol.HostContainerKey(host, th.guests[0]), th.prefixes[0] + "x",
+		protocol.EndpointsKey, protocol.EndpointKey("new"), protocol.ClusterPrefix("new"), th.readable[0], th.readable[0] + "x", th.readable[0] + "/new/key",
 	}
+	there := map[string]bool{}
 	for _, e := range before {
 		targets = append(targets, e.Key)
+		there[e.Key] = true
 	}
-	for _, must := range []string{
+	for _, must := range append(th.clusterKeys(),
 		protocol.GuestStatusKey(victim), protocol.HostAliveKey(host), protocol.HostContainerKey(host, victim), "/keeper/leader",
-	} {
-		require.Contains(t, targets, must, "the site has what is to be stolen")
+	) {
+		require.True(t, there[must], "the site has what is to be stolen: %s", must)
 	}
+	require.True(t, slices.ContainsFunc(before, func(e coord.Entry) bool { return th.reads(e.Key) }))
 	for n, v := range open.verbs {
 		if v.mine {
 			own := fmt.Sprintf("%s/own-%d", th.prefixes[0], n)
@@ -122,6 +132,12 @@ func testKeys(t *testing.T, th *thief) {
 			require.NoError(t, v.do(soon(t), own), "%s its own", v.name)
 		}
 		for _, key := range targets {
+			if v.reads && th.reads(key) {
+				if there[key] {
+					require.NoError(t, v.do(soon(t), key), "%s %s", v.name, key)
+				}
+				continue // to be told that there is nothing is no theft
+			}
 			open.refuses(t, v.name+" "+key, func(ctx context.Context) error { return v.do(ctx, key) })
 		}
 	}
@@ -204,9 +220,11 @@ func testClients(t *testing.T, th *thief) {
 			_, err = coord.Elect(ctx, e.Coord, session, "/keeper/leader", nil)
 			return errors.Join(err, session.Close(ctx))
 		},
-		"admit itself": func(ctx context.Context) error { return e.Keys.Admit(ctx, th.principal, []string{"/guests"}) },
+		"admit itself": func(ctx context.Context) error {
+			return e.Keys.Admit(ctx, th.principal, coord.Rights{Own: []string{"/guests"}})
+		},
 		"admit another": func(ctx context.Context) error {
-			return e.Keys.Admit(ctx, "guest.new", []string{"/guests/new"})
+			return e.Keys.Admit(ctx, "guest.new", coord.Rights{Own: []string{"/guests/new"}})
 		},
 		"expel":       func(ctx context.Context) error { return e.Keys.Expel(ctx, "guest."+victim) },
 		"serve":       func(ctx context.Context) error { return e.Bus.Serve(ctx, queue, 1, nil) },
@@ -230,6 +248,23 @@ func testClients(t *testing.T, th *thief) {
 		err := call(soon(t))
 		require.Error(t, err, name)
 		require.True(t, errors.Is(err, coord.ErrDenied) || errors.Is(err, bus.ErrDenied), "%s: %v", name, err)
+	}
+	for _, key := range th.clusterKeys() {
+		_, err := e.Coord.Get(soon(t), key)
+		if th.reads(key) {
+			require.NoError(t, err, key)
+		} else {
+			require.ErrorIs(t, err, coord.ErrDenied, key)
+		}
+		for _, op := range []coord.Op{coord.Put(key, nil, nil), coord.Delete(key, 0), coord.Create(key, nil), coord.Update(key, nil, 1)} {
+			require.ErrorIs(t, e.Coord.Apply(soon(t), op), coord.ErrDenied, key)
+		}
+	}
+	for _, prefix := range th.readable {
+		_, err := e.Coord.List(soon(t), prefix)
+		require.NoError(t, err, prefix)
+		_, err = e.Coord.Watch(t.Context(), prefix)
+		require.NoError(t, err, prefix)
 	}
 	own := th.prefixes[0] + "/with-the-product"
 	require.NoError(t, e.Coord.Apply(soon(t), coord.Put(own, nil, nil)))
@@ -288,7 +323,7 @@ func testDeleted(t *testing.T, s *site) {
 	id := s.create("passing")
 	th := &thief{
 		site: s, principal: "guest." + id, credentials: guestFiles(t, s.etc(id)), queue: protocol.GuestQueue(id),
-		prefixes: []string{protocol.GuestPrefix(id), protocol.ClusterPrefix(id)},
+		prefixes: []string{protocol.GuestPrefix(id)}, readable: []string{protocol.ClusterPrefix(id)},
 	}
 	e := s.open(th.credentials)
 	own := protocol.GuestPrefix(id) + "/own"

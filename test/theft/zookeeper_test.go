@@ -213,16 +213,20 @@ func (s *site) zkKeyTools(t *testing.T, th *thief) *tools {
 	everybody := gozk.WorldACL(gozk.PermAll)
 	base := []gozk.ACL{{Perms: gozk.PermAll, Scheme: "x509", ID: "CN=root"}}
 	onKey := func(name string, mine bool, do func(dir string) error) {
-		o.verbs = append(o.verbs, verb{name, mine, func(_ context.Context, key string) error { return do(zkKeys + key) }})
+		o.verbs = append(o.verbs, verb{name: name, mine: mine, do: func(_ context.Context, key string) error { return do(zkKeys + key) }})
+	}
+	reading := func(name string, do func(dir string) error) {
+		onKey(name, true, do)
+		o.verbs[len(o.verbs)-1].reads = true
 	}
 	value := func(dir string) string { return dir + "/ value" }
-	onKey("get", true, func(dir string) error { _, _, err := c.Get(value(dir)); return absent(c, dir, err) })
-	onKey("get the directory", true, func(dir string) error { _, _, err := c.Get(dir); return absent(c, dir, err) })
-	onKey("get and watch", true, func(dir string) error { _, _, _, err := c.GetW(value(dir)); return absent(c, dir, err) })
-	onKey("list", true, func(dir string) error { _, _, err := c.Children(dir); return absent(c, dir, err) })
-	onKey("list and watch", true, func(dir string) error { _, _, _, err := c.ChildrenW(dir); return absent(c, dir, err) })
-	onKey("see rights", true, func(dir string) error { _, _, err := c.GetACL(dir); return absent(c, dir, err) })
-	onKey("see a value's rights", true, func(dir string) error { _, _, err := c.GetACL(value(dir)); return absent(c, dir, err) })
+	reading("get", func(dir string) error { _, _, err := c.Get(value(dir)); return absent(c, dir, err) })
+	reading("get the directory", func(dir string) error { _, _, err := c.Get(dir); return absent(c, dir, err) })
+	reading("get and watch", func(dir string) error { _, _, _, err := c.GetW(value(dir)); return absent(c, dir, err) })
+	reading("list", func(dir string) error { _, _, err := c.Children(dir); return absent(c, dir, err) })
+	reading("list and watch", func(dir string) error { _, _, _, err := c.ChildrenW(dir); return absent(c, dir, err) })
+	reading("see rights", func(dir string) error { _, _, err := c.GetACL(dir); return absent(c, dir, err) })
+	reading("see a value's rights", func(dir string) error { _, _, err := c.GetACL(value(dir)); return absent(c, dir, err) })
 	onKey("take rights", false, func(dir string) error { _, err := c.SetACL(dir, everybody, -1); return absent(c, dir, err) })
 	onKey("take a value's rights", false, func(dir string) error { _, err := c.SetACL(value(dir), everybody, -1); return absent(c, dir, err) })
 	onKey("set", true, func(dir string) error { _, err := c.Set(value(dir), []byte("forged"), -1); return absent(c, dir, err) })
@@ -248,7 +252,7 @@ func (s *site) zkKeyTools(t *testing.T, th *thief) *tools {
 		_, err := c.Multi(&gozk.SetDataRequest{Path: value(dir), Data: []byte("forged"), Version: -1})
 		return absent(c, dir, err)
 	})
-	onKey("check in a multi", true, func(dir string) error {
+	reading("check in a multi", func(dir string) error {
 		_, err := c.Multi(&gozk.CheckVersionRequest{Path: value(dir), Version: -1})
 		return absent(c, dir, err)
 	})
@@ -259,7 +263,7 @@ func (s *site) zkKeyTools(t *testing.T, th *thief) *tools {
 			&gozk.CreateRequest{Path: dir + "/beside", Acl: base})
 		return absent(c, dir, err)
 	})
-	onKey("count", true, func(dir string) error {
+	reading("count", func(dir string) error {
 		_, err := z.ask(soon(t), zkCountChildren, zkString(dir))
 		return absent(c, dir, err)
 	})

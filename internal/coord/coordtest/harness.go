@@ -47,6 +47,7 @@ func Run(t *testing.T, h Harness) {
 		{"WatchAcrossRestart", testWatchAcrossRestart}, {"RestartKeeps", testRestartKeeps}, {"OutageUnavailable", testOutage},
 		{"SessionLostInOutage", testSessionOutage},
 		{"Rights", testRights}, {"Expel", testExpel},
+		{"Readers", testReaders}, {"RightsReplaced", testRightsReplaced}, {"RightsShared", testRightsShared}, {"RightsAtOnce", testRightsAtOnce},
 		{"Election", testElection}, {"ElectionMutualExclusion", testElectionExclusion}, {"ElectionFencing", testElectionFencing},
 		{"ElectionSessionLost", testElectionSessionLost}, {"ElectionResign", testElectionResign}, {"ElectionCancel", testElectionCancel},
 	}

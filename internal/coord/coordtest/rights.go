@@ -41,8 +41,8 @@ func testRights(t *testing.T, h Harness) {
 	_, err := stranger.Get(soon(t), p+"/own/a")
 	require.ErrorIs(t, err, coord.ErrDenied, "before it is admitted")
 
-	require.NoError(t, gate.Admit(soon(t), principal, []string{p + "/own", p + "/also"}))
-	require.NoError(t, gate.Admit(soon(t), principal, []string{p + "/own", p + "/also"}), "twice is the same as once")
+	require.NoError(t, gate.Admit(soon(t), principal, coord.Rights{Own: []string{p + "/own", p + "/also"}}))
+	require.NoError(t, gate.Admit(soon(t), principal, coord.Rights{Own: []string{p + "/own", p + "/also"}}), "twice is the same as once")
 	s := openAs(t, h, principal)
 	ctx := soon(t)
 	require.Equal(t, "/own", string(get(t, s, p+"/own").Value))
@@ -76,19 +76,19 @@ func testRights(t *testing.T, h Harness) {
 	_, err = s.List(ctx, "/")
 	require.ErrorIs(t, err, coord.ErrDenied)
 
-	require.NoError(t, gate.Admit(ctx, principal, []string{p + "/own"}))
+	require.NoError(t, gate.Admit(ctx, principal, coord.Rights{Own: []string{p + "/own"}}))
 	_, err = s.Get(ctx, p+"/also")
 	require.ErrorIs(t, err, coord.ErrDenied, "what is not admitted any more")
 	require.Equal(t, "x", string(get(t, s, p+"/own").Value))
-	require.ErrorIs(t, gate.Admit(ctx, "", []string{p}), coord.ErrInvalid)
-	require.ErrorIs(t, gate.Admit(ctx, principal, []string{"bad"}), coord.ErrInvalid)
+	require.ErrorIs(t, gate.Admit(ctx, "", coord.Rights{Own: []string{p}}), coord.ErrInvalid)
+	require.ErrorIs(t, gate.Admit(ctx, principal, coord.Rights{Own: []string{"bad"}}), coord.ErrInvalid)
 }
 
 // testExpel: a guest that was thrown out can do nothing more with what it had open.
 func testExpel(t *testing.T, h Harness) {
 	all, gate, principal := needRights(t, h)
 	p := root()
-	require.NoError(t, gate.Admit(soon(t), principal, []string{p + "/own"}))
+	require.NoError(t, gate.Admit(soon(t), principal, coord.Rights{Own: []string{p + "/own"}}))
 	s := openAs(t, h, principal)
 	sess, err := s.NewSession(soon(t), 2*time.Second)
 	require.NoError(t, err)
@@ -119,7 +119,7 @@ func testExpel(t *testing.T, h Harness) {
 		}
 	}
 
-	require.NoError(t, gate.Admit(soon(t), principal, []string{p + "/own"}))
+	require.NoError(t, gate.Admit(soon(t), principal, coord.Rights{Own: []string{p + "/own"}}))
 	eventually(t, "admitted again", func() bool { _, err := s.Get(t.Context(), p+"/own/secret"); return err == nil })
 	require.True(t, errors.Is(s.Apply(soon(t), coord.Put(p+"/x", nil, nil)), coord.ErrDenied))
 }

@@ -26,30 +26,36 @@ var _ coord.Gatekeeper = (*Gatekeeper)(nil)
 // NewGatekeeper needs the store of RootPrincipal.
 func NewGatekeeper(s *Store) *Gatekeeper { return &Gatekeeper{store: s} }
 
-// Admit implements coord.Gatekeeper. Rights to other keys, given before, are taken back; those to queues stay.
-func (g *Gatekeeper) Admit(ctx context.Context, principal string, prefixes []string) error {
-	stored := make([]string, len(prefixes))
-	for i, p := range prefixes {
-		if err := coord.CheckKey(p); err != nil { // "/" is not one
-			return err
-		}
-		stored[i] = encode(p)
+// Admit implements coord.Gatekeeper. Rights to queues stay as they are.
+func (g *Gatekeeper) Admit(ctx context.Context, principal string, rights coord.Rights) error {
+	if err := coord.CheckRights(rights); err != nil {
+		return err
 	}
-	return g.admit(ctx, principal, coordSpace, stored)
+	want := permissions{}
+	for _, p := range rights.Read {
+		want[tree(encode(p))] = authpb.READ
+	}
+	for _, p := range rights.Own {
+		want[tree(encode(p))] = authpb.READWRITE
+	}
+	return g.admit(ctx, principal, coordSpace, want)
 }
 
 // AdmitQueues allows principal to serve queues. Rights to other queues, given before, are taken back; those to keys stay.
 func (g *Gatekeeper) AdmitQueues(ctx context.Context, principal string, queues []string) error {
-	stored := make([]string, len(queues))
-	for i, q := range queues {
-		stored[i] = QueueKey(q)
+	want := permissions{}
+	for _, q := range queues {
+		want[tree(QueueKey(q))] = authpb.READWRITE
 	}
-	return g.admit(ctx, principal, busSpace, stored)
+	return g.admit(ctx, principal, busSpace, want)
 }
+
+// permissions are what a role may do with ranges. Of ranges that overlap etcd gives what any of them gives.
+type permissions map[Range]authpb.Permission_Type
 
 var principalName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-func (g *Gatekeeper) admit(ctx context.Context, principal, space string, stored []string) error {
+func (g *Gatekeeper) admit(ctx context.Context, principal, space string, want permissions) error {
 	if !principalName.MatchString(principal) || principal == RootPrincipal {
 		return fmt.Errorf("admit: %w: principal %q", coord.ErrInvalid, principal)
 	}
@@ -65,34 +71,28 @@ func (g *Gatekeeper) admit(ctx context.Context, principal, space string, stored 
 		return err
 	}
 	// First narrow, then widen. What is right already is left alone: each write here costs every principal's cached rights.
-	want := map[Range]bool{}
-	for _, key := range stored {
-		want[tree(key)] = true
-	}
 	for r := range have {
-		if strings.HasPrefix(r.From, space+" ") && !want[r] {
+		if _, wanted := want[r]; strings.HasPrefix(r.From, space+" ") && !wanted {
 			if err := g.revoke(ctx, role, r); err != nil {
 				return err
 			}
 		}
 	}
-	for r := range want {
-		if have[r] {
-			continue
-		}
-		err := g.do(ctx, "admit "+principal, nil, func(ctx context.Context) error {
-			_, err := g.store.client.RoleGrantPermission(ctx, role, r.From, r.To, clientv3.PermissionType(authpb.READWRITE))
-			return err
-		})
-		if err != nil {
-			return err
+	for _, kind := range []authpb.Permission_Type{authpb.READ, authpb.READWRITE} {
+		for r, wanted := range want {
+			if has, granted := have[r]; wanted != kind || granted && has == kind {
+				continue
+			}
+			if err := g.grant(ctx, role, r, kind); err != nil {
+				return err
+			}
 		}
 	}
 	return g.enrol(ctx, principal, role)
 }
 
-// permissions are the ranges that a role may read and write.
-func (g *Gatekeeper) permissions(ctx context.Context, role string) (map[Range]bool, error) {
+// permissions are those that a role has.
+func (g *Gatekeeper) permissions(ctx context.Context, role string) (permissions, error) {
 	var resp *clientv3.AuthRoleGetResponse
 	err := g.do(ctx, "look up "+role, nil, func(ctx context.Context) (err error) {
 		resp, err = g.store.client.RoleGet(ctx, role)
@@ -101,12 +101,19 @@ func (g *Gatekeeper) permissions(ctx context.Context, role string) (map[Range]bo
 	if err != nil {
 		return nil, err
 	}
-	have := map[Range]bool{}
+	have := permissions{}
 	for _, p := range resp.Perm {
-		// Another type of permission on a range counts as none of it: it is revoked or granted over.
-		have[Range{From: string(p.Key), To: string(p.RangeEnd)}] = p.PermType == authpb.READWRITE
+		have[Range{From: string(p.Key), To: string(p.RangeEnd)}] = p.PermType
 	}
 	return have, nil
+}
+
+// grant lets a role have a range in one way, and no longer in another one.
+func (g *Gatekeeper) grant(ctx context.Context, role string, r Range, kind authpb.Permission_Type) error {
+	return g.do(ctx, "widen "+role, nil, func(ctx context.Context) error {
+		_, err := g.store.client.RoleGrantPermission(ctx, role, r.From, r.To, clientv3.PermissionType(kind))
+		return err
+	})
 }
 
 func (g *Gatekeeper) revoke(ctx context.Context, role string, r Range) error {

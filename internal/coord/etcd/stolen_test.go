@@ -30,9 +30,9 @@ func TestStolenCertificate(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	gate := etcd.NewGatekeeper(admin)
-	require.NoError(t, gate.Admit(ctx, "guest.a", []string{"/guests/a"}))
+	require.NoError(t, gate.Admit(ctx, "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	require.NoError(t, gate.AdmitQueues(ctx, "guest.a", []string{"guest.a"}))
-	require.NoError(t, gate.Admit(ctx, "guest.b", []string{"/guests/b"}))
+	require.NoError(t, gate.Admit(ctx, "guest.b", coord.Rights{Own: []string{"/guests/b"}}))
 
 	b := e.Open(t, "guest.b")
 	victim, err := b.OpenSession(ctx, 30*time.Second)
@@ -201,5 +201,5 @@ func TestNotAdmitted(t *testing.T) {
 	defer cancel()
 	_, err := e.Open(t, "guest.unknown").NewSession(ctx, time.Second)
 	require.ErrorIs(t, err, coord.ErrDenied)
-	require.ErrorIs(t, etcd.NewGatekeeper(e.Root(t)).Admit(ctx, etcd.RootPrincipal, []string{"/a"}), coord.ErrInvalid)
+	require.ErrorIs(t, etcd.NewGatekeeper(e.Root(t)).Admit(ctx, etcd.RootPrincipal, coord.Rights{Own: []string{"/a"}}), coord.ErrInvalid)
 }

@@ -24,6 +24,8 @@ const (
 	dirRights    = gozk.PermRead | gozk.PermCreate | gozk.PermDelete
 	valueRights  = gozk.PermRead | gozk.PermWrite
 	markerRights = gozk.PermRead
+	// readerRights are those of who may only read, on a directory and on all that is in it.
+	readerRights = gozk.PermRead
 )
 
 // identity is who a client is to the servers.
@@ -56,21 +58,50 @@ func principalOf(a gozk.ACL) (name string, ok bool) {
 func rightsOn(dir []gozk.ACL, rights int32) []gozk.ACL {
 	acl := slices.Clone(dir)
 	for i, a := range acl {
-		if a.Perms != gozk.PermAll {
+		if a.Perms != gozk.PermAll && a.Perms != readerRights {
 			acl[i].Perms = rights
 		}
 	}
 	return acl
 }
 
+// sameRights does not look at the order. Lists are as long as a prefix has principals: of /endpoints every host is one.
 func sameRights(a, b []gozk.ACL) bool {
 	if len(a) != len(b) {
 		return false
 	}
+	if slices.Equal(a, b) {
+		return true
+	}
+	have := setOf(b)
 	for _, e := range a {
-		if !slices.Contains(b, e) {
+		if !have[e] {
 			return false
 		}
 	}
 	return true
+}
+
+func setOf(acl []gozk.ACL) map[gozk.ACL]bool {
+	set := make(map[gozk.ACL]bool, len(acl))
+	for _, a := range acl {
+		set[a] = true
+	}
+	return set
+}
+
+// allows tells whether somebody has a right, and maybe more.
+func allows(acl []gozk.ACL, a gozk.ACL) bool {
+	return slices.ContainsFunc(acl, func(e gozk.ACL) bool { return e.Scheme == a.Scheme && e.ID == a.ID && e.Perms&a.Perms == a.Perms })
+}
+
+// with adds to the rights of one; nobody is on a list twice.
+func with(acl []gozk.ACL, a gozk.ACL) []gozk.ACL {
+	for i, e := range acl {
+		if e.Scheme == a.Scheme && e.ID == a.ID {
+			acl[i].Perms |= a.Perms
+			return acl
+		}
+	}
+	return append(acl, a)
 }

@@ -121,7 +121,7 @@ func (s *Store) plan(ctx context.Context, l *link, ops []coord.Op, sess *Session
 		p.conflict = cmp.Or(p.conflict, refuse(op, states[i]))
 	}
 	if p.refused() {
-		return p, nil
+		return p, s.mayChange(ctx, l, ops, states)
 	}
 	steps := make([]plan, len(ops))
 	if err := parallel(ctx, len(ops), func(ctx context.Context, i int) error {
@@ -136,6 +136,33 @@ func (s *Store) plan(ctx context.Context, l *link, ops []coord.Op, sess *Session
 		p.again = p.again || step.again
 	}
 	return p, nil
+}
+
+// mayChange denies a change whose conditions do not hold to whoever may not make it in any case: to others it is a conflict. The servers would not be asked.
+func (s *Store) mayChange(ctx context.Context, l *link, ops []coord.Op, states []*state) error {
+	if s.who.mighty() {
+		return nil
+	}
+	return parallel(ctx, len(ops), func(ctx context.Context, i int) error {
+		if ops[i].Kind == coord.OpCheck {
+			return nil
+		}
+		dir := states[i].near
+		if states[i].present {
+			dir = states[i].dir
+		}
+		acl, err := call(ctx, l.conn, func(conn *gozk.Conn) ([]gozk.ACL, error) {
+			acl, _, err := conn.GetACL(dir)
+			return acl, err
+		})
+		if err != nil {
+			return gone(err)
+		}
+		if !allows(acl, grant(s.who.name, gozk.PermCreate)) {
+			return gozk.ErrNoAuth
+		}
+		return nil
+	})
 }
 
 // checkMarker forgets a nonce whose marker is gone, so that a key which a principal maimed can still be changed.

@@ -33,6 +33,16 @@
 // those of the principals that were admitted at or above it; what is made below a directory inherits its rights. Without TLS
 // everybody may do everything, and NewGatekeeper's principals cannot be admitted.
 //
+// Who owns a prefix may make and delete what is in its directories, and write values; who reads it has nothing but ZooKeeper's right to read, on all of
+// that. A prefix that many read has lists as long as they are many, on each node below it:
+//
+//   - To make a key takes a request with two lists, of at most 83 bytes for each principal: 1 MiB, the default of jute.maxbuffer, holds 6,300.
+//   - The servers compare all entries of a list with each other before they take it, and everybody's changes wait meanwhile. With 3.8 on one core a key
+//     is made in 13 ms below 100 readers, 30 ms below 300, 0.15 s below 1,000, and 1.2 s below 3,000: a thousand is what this is good for. To write a
+//     key that is there, and to read it, takes no longer than without.
+//   - A new reader is written on every node below: 500 keys take 0.3 s. Who had its rights already costs a look at the prefix, and, once
+//     after a control plane's start, at all that is below it.
+//
 // A new ZooKeeper lets everybody make nodes at its root and below its own node /zookeeper. The gatekeeper takes that back before it admits the first
 // principal; at the root only where nobody else has a node there.
 //

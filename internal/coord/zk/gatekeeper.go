@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	gozk "github.com/go-zookeeper/zk"
@@ -24,6 +25,9 @@ var errPlain = fmt.Errorf("%w: without TLS, ZooKeeper knows no principals", coor
 type Gatekeeper struct {
 	store *Store
 	shut  atomic.Bool // what lies around the keys was closed for everybody else
+	// walked has the prefixes of which this gatekeeper has put right all that is below. Many principals may have the same one, and are admitted
+	// again when a control plane starts: one walk is enough for all whose rights were settled before.
+	walked sync.Map
 }
 
 var _ coord.Gatekeeper = (*Gatekeeper)(nil)
@@ -31,17 +35,25 @@ var _ coord.Gatekeeper = (*Gatekeeper)(nil)
 // NewGatekeeper needs the store of RootPrincipal.
 func NewGatekeeper(s *Store) *Gatekeeper { return &Gatekeeper{store: s} }
 
-// record is what a principal's node holds.
+// record is what a principal's node holds: rights that may have been given.
 type record struct {
-	Prefixes []string `json:"prefixes"` // rights may have been given on these
+	Own  []string `json:"prefixes"`
+	Read []string `json:"read,omitempty"`
+	// Settled says that these have been given, all of them, and no others.
+	Settled bool `json:"settled,omitempty"`
 }
 
-// Admit implements coord.Gatekeeper. Rights to other keys, given before, are taken back.
-func (g *Gatekeeper) Admit(ctx context.Context, principal string, prefixes []string) error {
-	for _, p := range prefixes {
-		if err := coord.CheckKey(p); err != nil { // "/" is not one
-			return err
-		}
+// prefixes are those of either kind, each once.
+func (r record) prefixes() []string { return union(r.Own, r.Read) }
+
+func union(a, b []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
+}
+
+// Admit implements coord.Gatekeeper.
+func (g *Gatekeeper) Admit(ctx context.Context, principal string, rights coord.Rights) error {
+	if err := coord.CheckRights(rights); err != nil {
+		return err
 	}
 	if err := g.check(principal); err != nil {
 		return fmt.Errorf("admit: %w", err)
@@ -50,28 +62,60 @@ func (g *Gatekeeper) Admit(ctx context.Context, principal string, prefixes []str
 		if err := g.surround(ctx, c); err != nil {
 			return err
 		}
-		had, err := c.load()
+		loaded, err := c.load()
 		if err != nil {
 			return err
 		}
-		all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(had, prefixes))))
-		if err := c.save(record{Prefixes: all}); err != nil {
+		had := record{}
+		if loaded != nil {
+			had = *loaded
+		}
+		want := record{Own: union(rights.Own, nil), Read: union(rights.Read, nil), Settled: true}
+		c.rights = rights
+		if had.Settled && sameRecord(had, want) {
+			return g.give(ctx, c, want, true)
+		}
+		if err := c.save(record{Own: union(had.Own, want.Own), Read: union(had.Read, want.Read)}); err != nil {
 			return err
 		}
-		c.prefixes = prefixes
-		for _, p := range all { // first narrow, then widen
-			if !slices.Contains(prefixes, p) {
-				if err := c.take(ctx, p); err != nil {
-					return err
-				}
-			}
-		}
-		for _, p := range prefixes {
-			if err := c.give(ctx, p); err != nil {
+		for _, p := range narrowed(had, want) { // first narrow, then widen
+			if err := c.take(ctx, p); err != nil {
 				return err
 			}
 		}
-		return c.save(record{Prefixes: prefixes})
+		if err := g.give(ctx, c, want, false); err != nil {
+			return err
+		}
+		return c.save(want)
+	})
+}
+
+func sameRecord(a, b record) bool { return slices.Equal(a.Own, b.Own) && slices.Equal(a.Read, b.Read) }
+
+// give gives all of a record's rights; settled says that they were given before, so that it is enough to look.
+func (g *Gatekeeper) give(ctx context.Context, c *change, r record, settled bool) error {
+	for _, p := range r.prefixes() {
+		if _, walked := g.walked.Load(p); walked && settled {
+			stands, err := c.stands(p)
+			if err != nil {
+				return err
+			}
+			if stands {
+				continue
+			}
+		}
+		if err := c.give(ctx, p); err != nil {
+			return err
+		}
+		g.walked.Store(p, true)
+	}
+	return nil
+}
+
+// narrowed are the prefixes of which a principal keeps less than it had.
+func narrowed(had, want record) []string {
+	return slices.DeleteFunc(had.prefixes(), func(p string) bool {
+		return slices.Contains(want.Own, p) || slices.Contains(want.Read, p) && !slices.Contains(had.Own, p)
 	})
 }
 
@@ -97,13 +141,20 @@ func (g *Gatekeeper) Expel(ctx context.Context, principal string) error {
 		if err != nil || had == nil {
 			return err
 		}
+		if err := c.save(record{Own: had.Own, Read: had.Read}); err != nil {
+			return err
+		}
 		// It can open no session any more, and its own client ends those that it has.
 		if _, err := c.call(func(conn *gozk.Conn) (any, error) { return conn.SetACL(c.node(), c.base(), -1) }); err != nil {
 			return gone(err)
 		}
+		prefixes := had.prefixes()
+		for _, p := range prefixes {
+			g.walked.Delete(p)
+		}
 		// Twice, because another principal that shares a prefix may have been making a directory while the rights on the one above it changed.
 		for range 2 {
-			for _, p := range had {
+			for _, p := range prefixes {
 				if err := c.take(ctx, p); err != nil {
 					return err
 				}
@@ -139,16 +190,12 @@ func (g *Gatekeeper) on(ctx context.Context, what, principal string, run func(co
 	}
 }
 
-// load gives the prefixes that a principal may have rights on; nil when it is unknown.
-func (c *change) load() ([]string, error) {
+// load gives the rights that a principal may have; nil when it is unknown.
+func (c *change) load() (*record, error) {
 	if _, err := c.call(func(conn *gozk.Conn) (any, error) { return nil, c.store.sync(conn) }); err != nil {
 		return nil, err
 	}
-	r, err := c.recordOf(c.principal)
-	if err != nil || r == nil {
-		return nil, err
-	}
-	return append([]string{}, r.Prefixes...), nil
+	return c.recordOf(c.principal)
 }
 
 func (c *change) recordOf(principal string) (*record, error) {

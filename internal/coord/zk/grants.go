@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	gozk "github.com/go-zookeeper/zk"
+
+	"github.com/huker/huker/internal/coord"
 )
 
 // change is one principal's rights being given or taken.
@@ -15,7 +17,7 @@ type change struct {
 	store     *Store
 	link      *link
 	principal string
-	prefixes  []string // what it may have in the end
+	rights    coord.Rights // what it may have in the end
 }
 
 func (c *change) node() string { return c.store.layout.principal(c.principal) }
@@ -29,6 +31,38 @@ func (c *change) call(request func(*gozk.Conn) (any, error)) (any, error) {
 // give lets the principal have a prefix, whose directory is made, and kept.
 func (c *change) give(ctx context.Context, prefix string) error {
 	dir := c.store.layout.dir(prefix)
+	for settled := false; ; settled = true {
+		// Whoever lost the same prefix meanwhile, and did not see these rights yet, may have let the directory go.
+		made, err := c.keep(dir)
+		if err != nil || settled && !made {
+			return err
+		}
+		if err := c.settle(ctx, dir); err != nil {
+			return err
+		}
+	}
+}
+
+// stands tells whether the principal has its right on a prefix's directory, and that is kept.
+func (c *change) stands(prefix string) (bool, error) {
+	dir := c.store.layout.dir(prefix)
+	want := grant(c.principal, readerRights)
+	if slices.Contains(c.rights.Own, prefix) {
+		want.Perms = dirRights
+	}
+	stands, err := c.call(func(conn *gozk.Conn) (any, error) {
+		acl, _, err := conn.GetACL(dir)
+		if err != nil || !allows(acl, want) {
+			return false, gone(err)
+		}
+		kept, _, err := conn.Exists(keptPath(dir))
+		return kept, err
+	})
+	return stands == true, err
+}
+
+// keep makes a prefix's directory, and has it stay; made is false when it did already.
+func (c *change) keep(dir string) (made bool, err error) {
 	for {
 		_, err := c.call(func(conn *gozk.Conn) (any, error) {
 			st := &state{dir: dir}
@@ -50,10 +84,10 @@ func (c *change) give(ctx context.Context, prefix string) error {
 			return nil, err
 		})
 		if err == nil || errors.Is(err, gozk.ErrNodeExists) {
-			return c.settle(ctx, dir)
+			return err == nil, nil
 		}
 		if !errors.Is(err, gozk.ErrNoNode) {
-			return err
+			return false, err
 		}
 	}
 }
@@ -75,10 +109,13 @@ func (c *change) take(ctx context.Context, prefix string) error {
 			return nil, err
 		}
 		if sameRights(own.acl, above.acl) {
-			err = conn.Delete(keptPath(dir), -1)
+			_, err = conn.Multi(&gozk.CheckVersionRequest{Path: dir, Version: own.version}, &gozk.DeleteRequest{Path: keptPath(dir), Version: -1})
 		}
 		return nil, err
 	})
+	if errors.Is(err, gozk.ErrBadVersion) {
+		return nil // somebody was given it meanwhile
+	}
 	return gone(err)
 }
 
@@ -145,23 +182,9 @@ func (c *change) settleRights(b branch) ([]gozk.ACL, error) {
 			return nil, err
 		}
 		have, _ := now.(rights)
-		key := c.store.layout.key(b.dir)
-		want := slices.Clone(b.inherited)
-		if slices.Contains(c.prefixes, key) {
-			want = with(want, grant(c.principal, dirRights))
-		}
-		for _, a := range have.acl {
-			name, ok := principalOf(a)
-			if !ok || slices.Contains(want, a) || name == c.principal || a.Perms != dirRights {
-				continue
-			}
-			r, err := c.recordOf(name)
-			if err != nil {
-				return nil, err
-			}
-			if r != nil && slices.Contains(r.Prefixes, key) {
-				want = with(want, a)
-			}
+		want, err := c.rightful(b, have.acl)
+		if err != nil {
+			return nil, err
 		}
 		if sameRights(have.acl, want) {
 			return want, nil
@@ -179,6 +202,33 @@ func (c *change) settleRights(b branch) ([]gozk.ACL, error) {
 			return nil, err
 		}
 	}
+}
+
+// rightful are the rights that there are to be on a directory which has some.
+func (c *change) rightful(b branch, have []gozk.ACL) ([]gozk.ACL, error) {
+	key := c.store.layout.key(b.dir)
+	want := slices.Clone(b.inherited)
+	switch {
+	case slices.Contains(c.rights.Own, key):
+		want = with(want, grant(c.principal, dirRights))
+	case slices.Contains(c.rights.Read, key):
+		want = with(want, grant(c.principal, readerRights))
+	}
+	inherited := setOf(b.inherited)
+	for _, a := range have {
+		name, ok := principalOf(a)
+		if !ok || inherited[a] || name == c.principal || a.Perms != dirRights && a.Perms != readerRights {
+			continue
+		}
+		r, err := c.recordOf(name)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && (slices.Contains(r.Own, key) || a.Perms == readerRights && slices.Contains(r.Read, key)) {
+			want = with(want, a)
+		}
+	}
+	return want, nil
 }
 
 // rightsOf are those on a node in a directory; nil when it does not belong there.
@@ -229,11 +279,4 @@ func prune(conn *gozk.Conn, path string) error {
 		}
 	}
 	return nil
-}
-
-func with(acl []gozk.ACL, a gozk.ACL) []gozk.ACL {
-	if slices.Contains(acl, a) {
-		return acl
-	}
-	return append(acl, a)
 }

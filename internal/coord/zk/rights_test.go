@@ -48,8 +48,8 @@ func TestExpelWhileOthersWrite(t *testing.T) {
 	}
 	for round := range rounds {
 		p := fmt.Sprintf("/c%d", round)
-		require.NoError(t, gate.Admit(soon(t), "guest.a", []string{p, p + "/deep/er"}))
-		require.NoError(t, gate.Admit(soon(t), "guest.b", []string{p}))
+		require.NoError(t, gate.Admit(soon(t), "guest.a", coord.Rights{Own: []string{p, p + "/deep/er"}}))
+		require.NoError(t, gate.Admit(soon(t), "guest.b", coord.Rights{Own: []string{p}}))
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		errs := make(chan error, 8)
@@ -91,8 +91,8 @@ func TestSharedAndNestedPrefixes(t *testing.T) {
 	gate := zk.NewGatekeeper(admin)
 	put(t, admin, "/c/one/record", "x")
 	put(t, admin, "/c/two/record", "x")
-	require.NoError(t, gate.Admit(soon(t), "p", []string{"/c", "/c/one"}))
-	require.NoError(t, gate.Admit(soon(t), "q", []string{"/c/one"}))
+	require.NoError(t, gate.Admit(soon(t), "p", coord.Rights{Own: []string{"/c", "/c/one"}}))
+	require.NoError(t, gate.Admit(soon(t), "q", coord.Rights{Own: []string{"/c/one"}}))
 	p, q := e.Open(t, "p"), e.Open(t, "q")
 	can := func(s coord.Store, key string) bool {
 		t.Helper()
@@ -106,7 +106,7 @@ func TestSharedAndNestedPrefixes(t *testing.T) {
 	require.True(t, can(p, "/c/two/record"))
 	require.True(t, can(q, "/c/one/record"))
 	require.False(t, can(q, "/c/two/record"))
-	require.NoError(t, gate.Admit(soon(t), "p", []string{"/c/one"}))
+	require.NoError(t, gate.Admit(soon(t), "p", coord.Rights{Own: []string{"/c/one"}}))
 	require.True(t, can(p, "/c/one/record"), "it has this prefix yet")
 	require.False(t, can(p, "/c/two/record"))
 	require.NoError(t, gate.Expel(soon(t), "p"))
@@ -115,7 +115,7 @@ func TestSharedAndNestedPrefixes(t *testing.T) {
 	require.NoError(t, q.Apply(soon(t), coord.Create("/c/one/new/key", nil)))
 	put(t, admin, "/c/one/new/other", "x")
 	require.True(t, can(q, "/c/one/new/other"), "what others make is its own to read")
-	require.NoError(t, gate.Admit(soon(t), "p", []string{"/c"}))
+	require.NoError(t, gate.Admit(soon(t), "p", coord.Rights{Own: []string{"/c"}}))
 	require.True(t, can(q, "/c/one/new/other"))
 	require.True(t, can(p, "/c/one/new/other"))
 }
@@ -130,13 +130,18 @@ func TestNothingIsLeft(t *testing.T) {
 	for i := range 5 {
 		name := fmt.Sprintf("guest.%d", i)
 		prefix := fmt.Sprintf("/guests/%d", i)
-		require.NoError(t, gate.Admit(soon(t), name, []string{prefix}))
+		cluster := fmt.Sprintf("/clusters/%d", i)
+		require.NoError(t, gate.Admit(soon(t), name, coord.Rights{Own: []string{prefix}, Read: []string{cluster}}))
+		require.NoError(t, gate.Admit(soon(t), name+".other", coord.Rights{Read: []string{cluster}}))
+		put(t, admin, cluster+"/record", "x")
 		guest := e.Open(t, name)
 		sess, err := guest.NewSession(soon(t), time.Second)
 		require.NoError(t, err)
 		require.NoError(t, guest.Apply(soon(t), coord.CreateEphemeral(prefix+"/status", nil, sess), coord.Put(prefix+"/a/b/c", nil, nil)))
 		require.NoError(t, guest.Apply(soon(t), coord.Put(prefix, nil, nil), coord.Check(prefix+"/none/x", 0)))
 		require.NoError(t, gate.Expel(soon(t), name))
+		require.NoError(t, gate.Expel(soon(t), name+".other"))
+		require.NoError(t, admin.Apply(soon(t), coord.Delete(cluster+"/record", 0)))
 		entries, err := admin.List(soon(t), prefix)
 		require.NoError(t, err)
 		for _, entry := range entries {
@@ -149,7 +154,7 @@ func TestNothingIsLeft(t *testing.T) {
 	require.Eventually(t, func() bool {
 		left = nil
 		for _, path := range zktest.Znodes(t, conn, "") {
-			if strings.HasPrefix(path, "/guests") {
+			if strings.HasPrefix(path, "/guests") || strings.HasPrefix(path, "/clusters") {
 				left = append(left, path)
 			}
 		}
@@ -166,7 +171,7 @@ func TestKeptPrefix(t *testing.T) {
 	long(t)
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
-	require.NoError(t, zk.NewGatekeeper(admin).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.NoError(t, zk.NewGatekeeper(admin).Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	guest := e.Open(t, "guest.a")
 	conn := e.Raw(t, zk.RootPrincipal)
 	for range 2 {
@@ -189,11 +194,11 @@ func TestRightsChangeBetweenReadAndWrite(t *testing.T) {
 	admin := e.Root(t)
 	gate := zk.NewGatekeeper(admin)
 	conn := e.Raw(t, zk.RootPrincipal)
-	require.NoError(t, gate.Admit(soon(t), "guest.a", []string{"/c"}))
+	require.NoError(t, gate.Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/c"}}))
 	put(t, admin, "/c/dir/key/other", "x")
 	for name, change := range map[string]func() error{
 		"expel": func() error { return gate.Expel(soon(t), "guest.a") },
-		"admit": func() error { return gate.Admit(soon(t), "guest.b", []string{"/c/dir"}) },
+		"admit": func() error { return gate.Admit(soon(t), "guest.b", coord.Rights{Own: []string{"/c/dir"}}) },
 	} {
 		op := coord.Put("/c/dir/key", []byte(name), nil)
 		commit, err := admin.Prepare(soon(t), op)
@@ -232,20 +237,20 @@ func TestSurroundings(t *testing.T) {
 	// Somebody else's node at the root: that is not Huker's to close.
 	_, err = conn.Create("/others", nil, 0, everybody)
 	require.NoError(t, err)
-	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	require.True(t, open("/"))
 	for _, path := range places[1:] {
 		require.False(t, open(path), path)
 	}
 	require.NoError(t, conn.Delete("/others", -1))
-	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	require.False(t, open("/"))
 
 	// Rights that an operator gave are left.
 	monitor := []gozk.ACL{{Perms: gozk.PermRead, Scheme: "x509", ID: "CN=guest.a"}}
 	_, err = conn.SetACL("/zookeeper", monitor, -1)
 	require.NoError(t, err)
-	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.NoError(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	require.True(t, open("/zookeeper"))
 	put(t, e.Open(t, "guest.a"), "/guests/a/x", "still works")
 }

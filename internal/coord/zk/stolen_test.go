@@ -27,8 +27,8 @@ func TestStolenCertificate(t *testing.T) {
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
 	gate := zk.NewGatekeeper(admin)
-	require.NoError(t, gate.Admit(soon(t), "guest.a", []string{"/guests/a"}))
-	require.NoError(t, gate.Admit(soon(t), "guest.b", []string{"/guests/b"}))
+	require.NoError(t, gate.Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
+	require.NoError(t, gate.Admit(soon(t), "guest.b", coord.Rights{Own: []string{"/guests/b"}}))
 	put(t, admin, "/clusters/b/record", "1")
 	b := e.Open(t, "guest.b")
 	sess, err := b.NewSession(soon(t), 30*time.Second)
@@ -99,7 +99,7 @@ func TestStolenCertificate(t *testing.T) {
 		require.ErrorIs(t, err, coord.ErrDenied, key)
 		require.ErrorIs(t, a.Apply(soon(t), coord.Delete(key, 0)), coord.ErrDenied, key)
 	}
-	require.ErrorIs(t, zk.NewGatekeeper(a).Admit(soon(t), "guest.a", []string{"/guests"}), coord.ErrDenied)
+	require.ErrorIs(t, zk.NewGatekeeper(a).Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests"}}), coord.ErrDenied)
 }
 
 // TestEndedSession: what package zk says ZooKeeper cannot prevent. Whoever may connect can work out the password of anybody's session and
@@ -108,7 +108,7 @@ func TestEndedSession(t *testing.T) {
 	long(t)
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
-	require.NoError(t, zk.NewGatekeeper(admin).Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.NoError(t, zk.NewGatekeeper(admin).Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	sess, err := admin.NewSession(soon(t), 10*time.Second)
 	require.NoError(t, err)
 	l, err := coord.Elect(soon(t), admin, sess, "/lease", nil)
@@ -175,7 +175,7 @@ func TestMaimedKeys(t *testing.T) {
 	e := zktest.Start(t, 1)
 	admin := e.Root(t)
 	gate := zk.NewGatekeeper(admin)
-	require.NoError(t, gate.Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.NoError(t, gate.Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	own := keys + "/guests/a"
 	for _, key := range []string{"/unmarked", "/garbage", "/deep", "/lone"} {
 		put(t, e.Open(t, "guest.a"), "/guests/a"+key, "x")
@@ -227,7 +227,7 @@ func TestMaimedKeys(t *testing.T) {
 	entries, err = admin.List(soon(t), "/")
 	require.NoError(t, err)
 	require.Empty(t, entries)
-	require.NoError(t, gate.Admit(soon(t), "guest.a", []string{"/guests/a"}), "and it can be taken in again")
+	require.NoError(t, gate.Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}), "and it can be taken in again")
 	put(t, e.Open(t, "guest.a"), "/guests/a/deep", "again")
 }
 
@@ -264,5 +264,5 @@ func TestNoCertificate(t *testing.T) {
 	none.TLS.Certificates = nil
 	_, err = zk.Open(t.Context(), none)
 	require.Error(t, err)
-	require.ErrorIs(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), zk.RootPrincipal, []string{"/a"}), coord.ErrInvalid)
+	require.ErrorIs(t, zk.NewGatekeeper(e.Root(t)).Admit(soon(t), zk.RootPrincipal, coord.Rights{Own: []string{"/a"}}), coord.ErrInvalid)
 }

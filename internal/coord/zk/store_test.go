@@ -104,7 +104,7 @@ func TestPlain(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Apply(soon(t), coord.Delete("/a", entries[0].Revision)))
 	require.Equal(t, coord.Event{Key: "/a"}, <-events)
-	require.ErrorIs(t, zk.NewGatekeeper(s).Admit(soon(t), "guest.a", []string{"/a"}), coord.ErrInvalid)
+	require.ErrorIs(t, zk.NewGatekeeper(s).Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/a"}}), coord.ErrInvalid)
 	there, _, err := e.Raw(t, "").Exists("/apps/huker/keys")
 	require.NoError(t, err)
 	require.True(t, there)
@@ -206,7 +206,7 @@ func TestGuestSession(t *testing.T) {
 	long(t)
 	e := zktest.Start(t, 1)
 	gate := zk.NewGatekeeper(e.Root(t))
-	require.NoError(t, gate.Admit(soon(t), "guest.a", []string{"/guests/a"}))
+	require.NoError(t, gate.Admit(soon(t), "guest.a", coord.Rights{Own: []string{"/guests/a"}}))
 	sess, err := e.Open(t, "guest.a").NewSession(soon(t), time.Second)
 	require.NoError(t, err)
 	select {

@@ -29,6 +29,9 @@ func gist(s protocol.GuestStatus) protocol.GuestStatus {
 	drained := p.Executed.Contains(p.Retrieved)
 	p.MysqldFor = 0
 	p.Receiver.HeardAgo, p.Serving.ProbeAgo = steps(p.Receiver.HeardAgo), steps(p.Serving.ProbeAgo)
+	if p.Receiver.State == failover.ReceiverStopped { // it is not expected to hear anything
+		p.Receiver.HeardAgo = 0
+	}
 	p.Serving.Waiting = min(p.Serving.Waiting, 1)
 	if p.Writes == failover.WritesOn { // a primary commits all the time, and always has something that waits
 		p.Serving.Waiting = 0

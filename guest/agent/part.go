@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/huker/huker/guest/admin"
@@ -28,8 +27,6 @@ type Part interface {
 	Do(ctx context.Context, r durability.Record, a failover.Act, peers map[string]protocol.Member) error
 	// Lag is how far a replica is behind; negative: not known.
 	Lag(ctx context.Context) time.Duration
-	// Probe begins a write of the agent's own, unless one is on its way.
-	Probe(ctx context.Context) error
 	// Clone replaces the server's data by the donor's, however long that takes; mysqld ends with it.
 	Clone(ctx context.Context, donor protocol.Member) error
 	// Close ends what was begun.
@@ -47,7 +44,6 @@ const (
 	nudgeFirst = 40 * time.Millisecond
 	nudgeMost  = time.Second
 	reopens    = 3 * time.Second // cloning is tried again
-	probeEvery = 500 * time.Millisecond
 )
 
 // player has one run of mysqld do its part.
@@ -62,8 +58,6 @@ type player struct {
 	last    failover.ActKind
 	nudge   time.Duration
 	nudged  time.Time
-	probed  time.Time
-	probing atomic.Bool
 	cloning chan error // nil: no clone is under way
 	failed  time.Time  // of the last clone
 }
@@ -91,20 +85,6 @@ func (p *player) close() {
 	}
 }
 
-// probe tries a write, now and then, while clients can write.
-func (p *player) probe(ctx context.Context, s failover.Status) {
-	if !s.Open() || time.Since(p.probed) < probeEvery || !p.probing.CompareAndSwap(false, true) {
-		return
-	}
-	p.probed = time.Now()
-	go func() {
-		defer p.probing.Store(false)
-		if err := p.part.Probe(ctx); err != nil && ctx.Err() == nil {
-			p.log.Warn("a write of the agent's own failed", "op", "part.probe", "err", err)
-		}
-	}()
-}
-
 // play looks at the server, does what the record asks next, and says when to look again.
 func (p *player) play(ctx context.Context) time.Duration {
 	record, err := p.records.newest()
@@ -128,7 +108,6 @@ func (p *player) play(ctx context.Context) time.Duration {
 		p.tell(*record, s, lag, "its data is being replaced")
 		return lookEvery
 	}
-	p.probe(ctx, s)
 	act := failover.Conduct(p.cfg.Guest.Instance, *record, s)
 	p.tell(*record, s, lag, p.why(*record, s, act))
 	return p.do(ctx, *record, s, act)

@@ -81,8 +81,6 @@ func (f *fakePart) Do(_ context.Context, r durability.Record, a failover.Act, _ 
 	return nil
 }
 
-func (f *fakePart) Probe(context.Context) error { return nil }
-
 func (f *fakePart) Lag(context.Context) time.Duration { return 0 }
 
 func (f *fakePart) Clone(ctx context.Context, donor protocol.Member) error {

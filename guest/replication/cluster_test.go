@@ -37,3 +37,36 @@ func TestFound(t *testing.T) {
 	}
 	l.until("a probe", func() bool { ago := a.status().Serving.ProbeAgo; return ago >= 0 && ago < time.Second }, a)
 }
+
+// TestProbesOfTwoTenures: what an earlier tenure as the primary tried says nothing: neither of a replica, nor of a primary that has just opened again.
+func TestProbesOfTwoTenures(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	a, b := l.nodes[0], l.nodes[1]
+	r := l.found(durability.Strict)
+	over := func(from, to *node) {
+		t.Helper()
+		l.until("a probe", func() bool { return from.status().Serving.ProbeAgo >= 0 }, from)
+		r = learn(r.Begin(durability.Switchover, to.Instance, "a test", time.Now(), time.Now().Add(time.Minute)), from, to)
+		l.settle(from, to)
+		if ago := from.status().Serving.ProbeAgo; ago >= 0 {
+			t.Errorf("%s, which takes no writes, has tried one %s ago", from.name, ago)
+		}
+		r = learn(r.Promote(to.Instance, []string{from.Instance}, 1), from, to)
+		l.until("it is sealed", func() bool { return to.status().Serving.Seal.Epoch == r.Epoch }, from, to)
+		r = learn(r.Establish(), from, to)
+		l.until("it is open", func() bool {
+			s := to.status()
+			if s.Serving.ProbeAgo > 2*time.Second {
+				t.Fatalf("%s has tried a write %s ago, when it was the primary before", to.name, s.Serving.ProbeAgo)
+			}
+			return s.Open()
+		}, from, to)
+		if ago := from.status().Serving.ProbeAgo; ago >= 0 {
+			t.Errorf("%s, a replica, has tried a write %s ago", from.name, ago)
+		}
+	}
+	over(a, b)
+	time.Sleep(3 * time.Second) // so that what b tries now is told from what a tried
+	over(b, a)
+}

@@ -131,7 +131,7 @@ func (s *Server) keepWriting(ctx context.Context, st failover.Status, r durabili
 	s.mu.Unlock()
 	var errs []error
 	if due {
-		errs = append(errs, s.Probe(ctx))
+		errs = append(errs, s.probe())
 	}
 	if nudge {
 		errs = append(errs, s.nudge())
@@ -149,17 +149,17 @@ func (s *Server) nudge() error {
 	return err
 }
 
-// Probe begins a write of the agent's own, unless one is on its way, and does not wait for it. Status asks for it, on a primary.
-func (s *Server) Probe(context.Context) error {
+// probe begins a write of the agent's own, unless one is on its way, and does not wait for it.
+func (s *Server) probe() error {
 	s.mu.Lock()
+	if s.tried.IsZero() {
+		s.tried = time.Now()
+	}
 	if t := s.tasks[taskProbe]; t != nil {
 		s.mu.Unlock()
 		return nil
 	}
 	s.begun = time.Now()
-	if s.tried.IsZero() {
-		s.tried = s.begun
-	}
 	serial := s.memory.serial
 	s.mu.Unlock()
 	_, err := s.launch(taskProbe, "", func(ctx context.Context, c *sql.Conn) error {
@@ -176,11 +176,15 @@ func (s *Server) Probe(context.Context) error {
 	return err
 }
 
-// ProbeAgo is since a probe was last committed, or since the first was tried; negative: none was.
-func (s *Server) ProbeAgo() time.Duration {
+// probeAgo is since a probe was last committed while the server has been open, or since the first was tried; negative: none was. It begins anew with each
+// tenure: what was tried in one long ago would look like writes that do not get through.
+func (s *Server) probeAgo(open bool) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case !open:
+		s.probed, s.tried = time.Time{}, time.Time{}
+		return -1
 	case s.tried.IsZero():
 		return -1
 	case s.probed.IsZero():

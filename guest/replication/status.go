@@ -218,7 +218,7 @@ func (s *Server) describe(now reading, r durability.Record, members map[string]p
 		st.Receiver.HeardAgo = st.MysqldFor
 	}
 	st.Receiver.Broken = m.broken
-	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.ProbeAgo()
+	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.probeAgo(st.Open())
 	return st
 }
 

@@ -58,8 +58,14 @@ type Alarm struct {
 // lost is decided again.
 type Decision struct {
 	Problem string // the row of the table; empty: all is well
+	Class   Class  // of the problem
 	Steps   []Step
 	Alarms  []Alarm
+}
+
+// Looks says whether nothing is known to be the matter: somebody has only to be looked at again, to be compared.
+func (d Decision) Looks() bool {
+	return d.Class == ClassRepair && !slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Kind != StepSuspect })
 }
 
 // Decide says what to do next. It is pure: the same observation gives the same decision.
@@ -68,7 +74,7 @@ func Decide(o Observation) Decision {
 	d := Decision{Alarms: v.alarms()}
 	for i := range table {
 		if p := &table[i]; p.match(v) {
-			d.Problem = p.Name
+			d.Problem, d.Class = p.Name, p.Class
 			d.Steps = p.steps(v)
 			break
 		}

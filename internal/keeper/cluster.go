@@ -33,7 +33,8 @@ type cluster struct {
 	// Of the worker.
 	roster, endpoint string // as written last
 	turn             *turn
-	calm             bool // the last decision found nothing to do
+	calm             bool // the last decision found nothing to do, and nothing to look at again
+	restless         *time.Timer
 	rebuilding       map[string]time.Time
 
 	looking atomic.Bool // all members are being asked
@@ -270,6 +271,7 @@ func (k *Keeper) conduct(ctx context.Context, c *cluster) (again bool, err error
 	if err != nil {
 		return false, err
 	}
+	c.calm = d.Problem == "" && !swapped && !uneasy(o)
 	if !swapped {
 		if err := k.writeEndpoint(ctx, c, record, o, row, members); err != nil {
 			return false, err
@@ -279,12 +281,20 @@ func (k *Keeper) conduct(ctx context.Context, c *cluster) (again bool, err error
 			return again, err
 		}
 	}
-	c.calm = d.Problem == "" && !swapped && !uneasy(o)
 	if !c.calm && !swapped {
 		k.lookAround(ctx, c, record.Record, members)
-		time.AfterFunc(restless, func() { k.clusterQueue.add(c.id) })
+		k.again(c)
 	}
 	return swapped, nil
+}
+
+// again has a cluster be looked at after a while; later than that where it is looked at before.
+func (k *Keeper) again(c *cluster) {
+	if c.restless == nil {
+		c.restless = time.AfterFunc(restless, func() { k.clusterQueue.add(c.id) })
+		return
+	}
+	c.restless.Reset(restless)
 }
 
 // uneasy says whether something is worth being looked at though it is no problem yet: a replica that hears nothing of its source asks for its source to be
@@ -293,7 +303,8 @@ func uneasy(o failover.Observation) bool {
 	return slices.ContainsFunc(o.Instances, func(i failover.Instance) bool {
 		r := i.Status.Receiver
 		deaf := r.State == failover.ReceiverConnecting || r.State == failover.ReceiverRunning && r.HeardAgo > o.Timing.CutOff/2
-		return i.Status.Mysqld == failover.MysqldUp && deaf || i.Status.Serving.ProbeAgo > o.Timing.CutOff/2
+		slow := i.ID == o.Record.Primary && i.Status.Serving.ProbeAgo > o.Timing.CutOff/2
+		return i.Status.Mysqld == failover.MysqldUp && deaf || slow
 	})
 }
 

@@ -212,6 +212,8 @@ func (k *Keeper) settleCluster(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	k.log.Debug("a cluster is written down", "op", "cluster.settle", "cluster", id, "status", want.Status, "condition", want.Condition, "epoch", want.Epoch,
+		"alarms", len(want.Alarms), "turns", len(s.turns), "roles", len(roles))
 	c.mu.Lock()
 	c.shown.turns = c.shown.turns[min(len(s.turns), len(c.shown.turns)):]
 	c.mu.Unlock()
@@ -258,14 +260,15 @@ func (k *Keeper) settled(row model.Cluster, members []model.Instance, s shown) m
 	}
 	row.Epoch, row.PrimaryID = s.record.Epoch, s.record.Primary
 	row.Condition = ""
-	if p := s.decision.Problem; p != "" {
-		row.Condition = p
+	well := s.decision.Problem == "" || s.decision.Looks()
+	if !well {
+		row.Condition = s.decision.Problem
 		if len(s.decision.Steps) > 0 && s.decision.Steps[0].Reason != "" {
 			row.Condition += ": " + s.decision.Steps[0].Reason
 		}
 	}
 	row.Alarms = k.alarms(row.Alarms, s.decision.Alarms)
-	whole := s.decision.Problem == "" && !slices.ContainsFunc(members, func(m model.Instance) bool {
+	whole := well && !slices.ContainsFunc(members, func(m model.Instance) bool {
 		return m.Status != model.StatusActive && m.Desired != model.DesiredDeleted
 	})
 	primary := s.seen[s.record.Primary]

@@ -38,8 +38,12 @@ func (s *Server) State(ctx context.Context) (State, error) {
 	return st, translate("read the server's state", err, "")
 }
 
-// Open lets clients in to write, and verifies it. Clients come in last, so that none meets a server that cannot be written to.
+// Open lets clients in to write, and verifies it. Clients come in last, so that none meets a server that cannot be written to. One that was a replica
+// applies what it received first: ErrNotReady until it has.
 func (s *Server) Open(ctx context.Context) (State, error) {
+	if err := s.unfollow(ctx); err != nil {
+		return State{}, err
+	}
 	// Names in GRANT would change their meaning, and root's restrictions would not hold, if users could run without partial_revokes.
 	const op = "open the database"
 	if err := s.run(ctx, op, stmt("SET GLOBAL partial_revokes = ON, GLOBAL super_read_only = OFF, GLOBAL read_only = OFF"), stmt("SET GLOBAL offline_mode = OFF")); err != nil {

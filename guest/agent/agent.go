@@ -125,7 +125,7 @@ func New(cfg Config) (*Agent, error) {
 		a.log.Warn("what was carried out before is not known", "err", err)
 	}
 	a.status = newStatus(protocol.GuestStatus{
-		Instance: cfg.Guest.Instance, AgentVersion: cfg.Version, AgentSince: time.Now().UTC().Truncate(time.Millisecond),
+		Instance: cfg.Guest.Instance, Cluster: cfg.Guest.Record.Cluster, AgentVersion: cfg.Version, AgentSince: time.Now().UTC().Truncate(time.Millisecond),
 		Epoch: a.records.epoch(), RestartsDone: restarts.Done,
 		Mysqld: protocol.MysqldStatus{State: protocol.MysqldPreparing, Version: cfg.Guest.Version},
 	})

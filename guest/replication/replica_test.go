@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/huker/huker/guest/admin"
 	"github.com/huker/huker/guest/replication"
 	"github.com/huker/huker/internal/durability"
 	"github.com/huker/huker/internal/failover"
@@ -260,4 +261,37 @@ func TestLag(t *testing.T) {
 	a.ok(a.Down())
 	l.until("it hears nothing", func() bool { return b.server.Lag(t.Context()) > time.Second })
 	l.logf("lag: %s", fmt.Sprint(b.server.Lag(t.Context())))
+}
+
+// TestAlone: a replica that leaves its cluster has everything that it received when it opens, and follows nobody.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	a, b := l.nodes[0], l.nodes[1]
+	l.found(durability.Strict)
+	a.exec("CREATE DATABASE d")
+	a.exec("CREATE TABLE d.t (i INT PRIMARY KEY)")
+	b.await("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'", "1")
+	b.exec("STOP REPLICA SQL_THREAD")
+	a.exec("INSERT INTO d.t VALUES (1)")
+	mute(b)
+	if got := b.value("SELECT COUNT(*) FROM d.t"); got != "0" {
+		t.Fatalf("nothing is left to apply: %s rows", got)
+	}
+	server := admin.New(b.db, admin.Logs{})
+	_, err := server.Open(t.Context())
+	if !errors.Is(err, admin.ErrNotReady) {
+		t.Errorf("it opens before it has applied what it received: %v", err)
+	}
+	l.until("it is open", func() bool {
+		_, err := server.Open(t.Context())
+		return err == nil
+	})
+	if got := b.value("SELECT COUNT(*) FROM d.t"); got != "1" {
+		t.Errorf("%s rows", got)
+	}
+	if got := b.value("SELECT COUNT(*) FROM performance_schema.replication_connection_configuration WHERE HOST <> ''"); got != "0" {
+		t.Error("it still knows its source")
+	}
+	b.exec("INSERT INTO d.t VALUES (2)")
 }

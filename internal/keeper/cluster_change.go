@@ -55,6 +55,7 @@ func (k *Keeper) detach(ctx context.Context, c *cluster, id string) error {
 			return "", ""
 		}
 		i.ClusterID, i.Detaching, i.Role, i.Generation = "", false, "", i.Generation+1
+		i.Status, i.OperatingStatus = model.StatusDetach, model.OperatingBusy // until it is open, on its own
 		return "instance.detached", "it has left its cluster, with its data"
 	})
 	c.outdated()

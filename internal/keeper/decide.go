@@ -85,6 +85,9 @@ func rules() []rule {
 		{"no agent", func(o *Observation) bool { return o.Guest == nil }, func(o *Observation) Step {
 			return o.unwell("waiting for the guest agent")
 		}},
+		{"guest of another cluster", (*Observation).elsewhere, func(o *Observation) Step {
+			return o.unwell("the guest agent still goes by the record of cluster " + o.Guest.Cluster)
+		}},
 		{"mysqld failed", func(o *Observation) bool { return o.Guest.Mysqld.State == protocol.MysqldFailed }, func(o *Observation) Step {
 			return o.fault(o.Guest.Fault)
 		}},
@@ -133,6 +136,11 @@ func (o *Observation) behind() bool {
 
 func (o *Observation) mustShrink() bool {
 	return o.behind() && o.Guest != nil && o.Guest.Mysqld.State == protocol.MysqldServing && o.Guest.ConfigMemMB > o.Flavor.RAMMB
+}
+
+// elsewhere says whether the guest has not heard yet that it left its cluster. Agents of before say nothing about it.
+func (o *Observation) elsewhere() bool {
+	return o.Guest.Cluster != "" && o.Guest.Cluster != firstRecord(&o.Instance).Cluster
 }
 
 func (o *Observation) mustRestart() bool {

@@ -56,6 +56,13 @@ func TestDecide(t *testing.T) {
 		{"shrunk while mysqld is down", func(o *Observation) {
 			o.Flavor.RAMMB, o.Instance.Generation, o.Guest.Mysqld.State = 256, 4, protocol.MysqldStarting
 		}, StepEnsure},
+		{"its agent goes by its cluster", func(o *Observation) { o.Instance.ClusterID, o.Guest.Cluster = "c", "c" }, StepNone},
+		{"left its cluster, not heard of that", func(o *Observation) {
+			o.Guest.Cluster, o.Instance.Status, o.Instance.OperatingStatus = "c", model.StatusDetach, model.OperatingBusy
+		}, StepWait},
+		{"left its cluster", func(o *Observation) {
+			o.Guest.Cluster, o.Instance.Status, o.Instance.OperatingStatus = "i", model.StatusDetach, model.OperatingBusy
+		}, StepSettle},
 		{"no image", func(o *Observation) {
 			o.Container.Phase, o.Container.Error, o.Guest = protocol.PhaseAbsent, "no image", nil
 		}, StepFault},

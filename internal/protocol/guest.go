@@ -28,6 +28,7 @@ type GuestConfig struct {
 // GuestStatus is what an agent says of its database.
 type GuestStatus struct {
 	Instance     string       `json:"instance"`
+	Cluster      string       `json:"cluster"` // whose record it goes by; its instance's id where it is alone
 	AgentVersion string       `json:"agent_version"`
 	AgentSince   time.Time    `json:"agent_since"`
 	Serial       int64        `json:"serial"` // raised with each reading by this agent: of two, the greater one is newer

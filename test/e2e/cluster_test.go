@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"net/http"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -16,21 +17,36 @@ func (p *plane) clusterPath(id string) string { return "/v1.0/" + p.project + "/
 // createCluster asks for a cluster and gives its id.
 func (p *plane) createCluster(name string, members int) string {
 	p.t.Helper()
+	code, answer := p.call(http.MethodPost, "/v1.0/"+p.project+"/clusters", clusterBody(name, members))
+	require.Equal(p.t, http.StatusOK, code, "%v", answer)
+	id := dig[string](answer, "cluster", "id")
+	require.NotEmpty(p.t, id)
+	return id
+}
+
+func clusterBody(name string, members int) map[string]any {
 	var instances []map[string]any
 	for range members {
 		instances = append(instances, map[string]any{"flavorRef": "1", "volume": map[string]any{"size": 1}})
 	}
-	code, answer := p.call(http.MethodPost, "/v1.0/"+p.project+"/clusters", map[string]any{"cluster": map[string]any{
+	return map[string]any{"cluster": map[string]any{
 		"name": name, "datastore": map[string]any{"type": "mysql", "version": "9.7.4"}, "instances": instances,
 		"extended_properties": map[string]any{
 			"databases": []map[string]any{{"name": "shop"}},
 			"users":     []map[string]any{{"name": testUser, "password": testPassword, "databases": []map[string]any{{"name": "shop"}}}},
 		},
-	}})
-	require.Equal(p.t, http.StatusOK, code, "%v", answer)
-	id := dig[string](answer, "cluster", "id")
-	require.NotEmpty(p.t, id)
-	return id
+	}}
+}
+
+func replicaBody(name, source string) map[string]any {
+	return map[string]any{"instance": map[string]any{"name": name, "replica_of": source}}
+}
+
+// addressOf is where the instance's database answers.
+func (p *plane) addressOf(id string) string {
+	p.t.Helper()
+	_, i := p.show(id)
+	return address(i)
 }
 
 func (p *plane) showCluster(id string) (int, map[string]any) {
@@ -58,6 +74,25 @@ func whole(_ int, c map[string]any) bool {
 	condition, _ := c["condition"].(string)
 	alarms, _ := c["alarms"].([]any)
 	return c["status"] == "ACTIVE" && condition == "" && len(alarms) == 0
+}
+
+// logGuests shows what the agents of all databases had to say, when a test has failed.
+func (p *plane) logGuests() {
+	if !p.t.Failed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for _, e := range p.engines {
+		all, err := e.List(ctx, nil)
+		if err != nil {
+			p.t.Logf("listing containers: %v", err)
+		}
+		for _, c := range all {
+			out, _ := exec.CommandContext(ctx, "docker", "-H", p.host, "logs", "--tail", "150", c.Name).CombinedOutput()
+			p.t.Logf("log of %s:\n%s", c.Name, out)
+		}
+	}
 }
 
 func primaryOf(c map[string]any) string {
@@ -134,6 +169,7 @@ func TestLifeOfACluster(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t)
 	p.start()
+	t.Cleanup(p.logGuests)
 	began := time.Now()
 	id := p.createCluster("shop", 3)
 	c := p.awaitCluster(id, "whole", whole)

@@ -18,11 +18,22 @@ import (
 // database keeps what it was given, and at the end nothing is left.
 func TestKilledAtEveryPoint(t *testing.T) {
 	for _, point := range slices.Concat(api.Points(), keeper.Points(), sysmgr.Points()) {
+		if ofClusters(point) {
+			continue
+		}
 		t.Run(string(point), func(t *testing.T) {
 			t.Parallel()
 			killedAt(t, point)
 		})
 	}
+	t.Run("clusters", func(t *testing.T) {
+		t.Parallel()
+		clusterKilledAtEveryPoint(t)
+	})
+	t.Run("replicas", func(t *testing.T) {
+		t.Parallel()
+		replicaKilledAtEveryPoint(t)
+	})
 }
 
 func killedAt(t *testing.T, point fault.Point) {

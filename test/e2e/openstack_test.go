@@ -42,6 +42,7 @@ func TestOpenStackClient(t *testing.T) {
 	t.Run("logs", func(t *testing.T) { testOpenStackLogs(t, p, admin.in(t), id) })
 	t.Run("quotas", func(t *testing.T) { testOpenStackQuotas(t, admin.in(t)) })
 	t.Run("later work", func(t *testing.T) { testOpenStackLater(t, admin.in(t)) })
+	t.Run("replicas", func(t *testing.T) { testOpenStackReplicas(t, p, admin.in(t), id) })
 	t.Run("another project", func(t *testing.T) { testOpenStackOther(t, p, admin.in(t), id) })
 	t.Run("changes", func(t *testing.T) { testOpenStackChanges(t, p, admin.in(t), id) })
 	t.Run("deleting", func(t *testing.T) { testOpenStackDelete(t, p, admin.in(t), id) })
@@ -184,13 +185,41 @@ func testOpenStackLater(t *testing.T, c osClient) {
 		"database backup strategy list":                       "Backup strategies are not implemented yet. (HTTP 501)",
 		"database configuration list":                         "Configuration groups are not implemented yet. (HTTP 501)",
 		"database configuration default one":                  "Configuration groups are not implemented yet. (HTTP 501)",
-		"database instance create two --replica-of one":       "Replicas are not implemented yet. (HTTP 501)",
-		"database instance promote one":                       "Replicas are not implemented yet. (HTTP 501)",
-		"database cluster list":                               "Clusters are not implemented yet. (HTTP 501)",
 		"datastore version create 9.9.9 mysql mysql an-image": "(HTTP 501)",
 	} {
 		c.refused(line, why)
 	}
+}
+
+// testOpenStackReplicas: a second database follows the first, leads for a while, and stands alone.
+func testOpenStackReplicas(t *testing.T, p *plane, c osClient, id string) {
+	two := fmt.Sprint(c.object("database instance create two --replica-of one")["id"])
+	p.awaitActive(two)
+	follows := func(who, whom string) {
+		t.Helper()
+		p.await(who, "a replica of "+whom, func(_ int, i map[string]any) bool { return i["status"] == "ACTIVE" && i["replica_of"] != nil })
+		p.await(whom, "the source", func(_ int, i map[string]any) bool { return i["status"] == "ACTIVE" && i["replica_of"] == nil })
+		require.Equal(t, whom, c.object("database instance show " + who)["replica_of"])
+		require.Contains(t, fmt.Sprint(c.object("database instance show " + whom)["replicas"]), who)
+	}
+	follows(two, id)
+	c.refused("database instance delete one", "Unable to delete the specified database instance(s).")
+	c.do("database instance promote two")
+	follows(id, two)
+	c.refused("database instance eject two", "HTTP 4")
+	c.do("database instance promote one")
+	follows(two, id)
+	c.do("database instance detach two")
+	p.await(two, "detached", func(_ int, i map[string]any) bool { return i["status"] == "ACTIVE" && i["replica_of"] == nil })
+	require.NotContains(t, c.object("database instance show two"), "replica_of")
+	require.NotContains(t, fmt.Sprint(c.object("database instance show one")["replicas"]), two)
+	c.do("database db create two apart")
+	require.NotContains(t, column(c.list("database db list one"), "Name"), "apart")
+	require.Contains(t, column(c.list("database db list two"), "Name"), "shop")
+	c.do("database instance delete two")
+	p.awaitGone(two)
+	p.awaitActive(id)
+	require.Empty(t, c.list("database cluster list"))
 }
 
 // testOpenStackOther makes a user of another project, who sees nothing.

@@ -137,7 +137,7 @@ func (p *plane) cleanUp() {
 		_ = wall.Remove(ctx)
 	}
 	if p.t.Failed() {
-		p.t.Logf("log of the control plane:\n%s", p.log.tail(16<<10))
+		p.t.Logf("log of the control plane, but for what only reads:\n%s", p.log.telling(48<<10))
 	}
 }
 
@@ -418,6 +418,18 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// telling is the end of the output without the requests with which tests wait for something.
+func (l *logBuffer) telling(n int) string {
+	var b strings.Builder
+	for line := range strings.Lines(l.String()) {
+		if !strings.Contains(line, `"method":"GET"`) && !strings.Contains(line, `"step":"wait"`) {
+			b.WriteString(line)
+		}
+	}
+	s := b.String()
+	return strings.TrimSpace(s[max(0, len(s)-n):])
 }
 
 func (l *logBuffer) tail(n int) string {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -325,8 +324,6 @@ func instancesOf(nodes ...*node) []string {
 func (l *lab) logf(format string, args ...any) {
 	l.t.Logf("%6.2fs %s", time.Since(l.began).Seconds(), fmt.Sprintf(format, args...))
 }
-
-func contains(err error, text string) bool { return err != nil && strings.Contains(err.Error(), text) }
 
 var (
 	rootRequest = protocol.RootRequest{Password: "root-password-1"}

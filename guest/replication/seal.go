@@ -111,7 +111,7 @@ func (s *Server) keepSeal(ctx context.Context, r durability.Record) error {
 }
 
 // keepWriting tries a write every now and then on a primary that has sealed, whether clients are let in or not; and helps commits that are stuck.
-func (s *Server) keepWriting(ctx context.Context, st failover.Status, r durability.Record) {
+func (s *Server) keepWriting(st failover.Status, r durability.Record) {
 	role := failover.Assign(s.cfg.Instance, st.Server, r).Role
 	if role != failover.RolePrimary && role != failover.RoleQuiesced || st.Writes != failover.WritesOn {
 		return

@@ -147,7 +147,7 @@ func (s *Server) Status(ctx context.Context, r durability.Record, members map[st
 		}
 		now, err := s.status(ctx, r, members)
 		if err == nil {
-			s.keepWriting(ctx, now, r)
+			s.keepWriting(now, r)
 		}
 		st = now
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/durability"
+	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/gtid"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
@@ -224,13 +225,22 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 }
 
-// TestALostMemberIsReplaced on another host, once its own has been silent for long.
+// TestALostMemberIsReplaced on another host, once its own has been silent for long; and once, whoever dies meanwhile.
 func TestALostMemberIsReplaced(t *testing.T) {
+	t.Run("by one nodekeeper", func(t *testing.T) { testALostMember(t, "") })
+	t.Run("by one that dies when it is written down", func(t *testing.T) { testALostMember(t, PointReplaced) })
+}
+
+func testALostMember(t *testing.T, dies fault.Point) {
 	s := newSim(t, "a", "b", "c")
-	k := s.keeper()
 	var later atomic.Int64
-	k.now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
-	s.runs(k)
+	keeper := func() *Keeper {
+		k := s.keeper()
+		k.now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		return k
+	}
+	k := keeper()
+	dead := s.runsUntil(k, dies)
 	s.until("whole", wholeAgain)
 	s.host("hd", 7)
 	s.kill("c", false)
@@ -239,6 +249,10 @@ func TestALostMemberIsReplaced(t *testing.T) {
 	require.Len(t, s.members(), 3, "replaced too soon")
 	later.Store(int64(replaceAfter + time.Minute))
 	k.clusterChanged(simCluster)
+	if dies != "" {
+		<-dead
+		s.runs(keeper())
+	}
 	s.until("whole again", func(row model.Cluster) bool { return wholeAgain(row) && len(s.recorded().Members) == 2 })
 	members := s.members()
 	require.Len(t, members, 4, "what is left of the lost one has still to be removed")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/coord/etcd/etcdtest"
 	"github.com/huker/huker/internal/failover/failovertest"
+	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/gtid"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
@@ -112,6 +114,28 @@ func (s *sim) keeper() *Keeper {
 	}, slog.New(slog.NewTextHandler(testWriter{s.t}, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	require.NoError(s.t, err)
 	return k
+}
+
+// runsUntil runs a nodekeeper that dies when it passes a point.
+func (s *sim) runsUntil(k *Keeper, point fault.Point) (dead <-chan struct{}) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = k.Run(fault.With(ctx, &death{point, cancel})) }()
+	s.t.Cleanup(func() { cancel(); <-done })
+	return done
+}
+
+// death ends a nodekeeper at a point: nothing that comes after it is done.
+type death struct {
+	at  fault.Point
+	end func()
+}
+
+func (d *death) Strike(p fault.Point) {
+	if p == d.at {
+		d.end()
+		runtime.Goexit()
+	}
 }
 
 func (s *sim) runs(k *Keeper) (end func()) {

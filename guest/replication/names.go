@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/huker/huker/internal/gtid"
 )
@@ -55,10 +56,15 @@ func (n instances) of(account string) string {
 // it changes with the address in one step, and is durable with it.
 const sourceNote = "/huker/source/"
 
-// owners are the threads in @@GLOBAL.gtid_owned.
-var owners = regexp.MustCompile(`#[0-9]+`)
+// owners are the threads in @@GLOBAL.gtid_owned, sources its servers.
+var (
+	owners  = regexp.MustCompile(`#[0-9]+`)
+	sources = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+)
 
-// parseOwned reads @@GLOBAL.gtid_owned: "uuid:5#22:4#21", the next source in a line of its own.
+// parseOwned reads @@GLOBAL.gtid_owned: "uuid:5#22:4#21". The next source follows with nothing between a thread's last digit and its first one (seen on
+// 9.7.4), so sources are told apart by where a UUID ends.
 func parseOwned(text string) (gtid.Set, error) {
-	return gtid.Parse(strings.Join(strings.Fields(owners.ReplaceAllString(text, "")), ","))
+	apart := owners.ReplaceAllString(sources.ReplaceAllString(text, " $0"), "")
+	return gtid.Parse(strings.Join(strings.FieldsFunc(apart, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }), ","))
 }

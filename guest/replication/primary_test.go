@@ -19,6 +19,10 @@ func serving(l *lab) (a, b, c *node, r durability.Record) {
 	a.exec("CREATE DATABASE d")
 	a.exec("CREATE TABLE d.t (i INT PRIMARY KEY)")
 	a.exec("INSERT INTO d.t VALUES (1)")
+	for _, n := range []*node{b, c} { // one of them has it when it is acknowledged
+		n.await("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'", "1")
+		n.await("SELECT COUNT(*) FROM d.t", "1")
+	}
 	return a, b, c, r
 }
 

@@ -132,7 +132,7 @@ CREATE TABLE instances (instance_id INT PRIMARY KEY, cluster_id CHAR(36), addres
 CREATE TABLE routers (router_id INT PRIMARY KEY, cluster_id CHAR(36), clusterset_id CHAR(36), router_name VARCHAR(100), product_name VARCHAR(100), address VARCHAR(100), version VARCHAR(40),
   last_check_in TIMESTAMP NULL, attributes JSON, options JSON);
 CREATE TABLE members (clusterset_id CHAR(36) PRIMARY KEY, cluster_id CHAR(36), member_role VARCHAR(10), invalidated TINYINT, view_id INT);
-CREATE VIEW schema_version (major, minor, patch) AS SELECT 2, 3, 0;
+CREATE VIEW schema_version (major, minor, patch) AS SELECT 2, 2, 0;
 CREATE VIEW v2_clusters AS SELECT * FROM clusters;
 CREATE VIEW v2_gr_clusters AS SELECT * FROM clusters;
 CREATE VIEW v2_instances AS SELECT * FROM instances;

@@ -14,7 +14,8 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
-BINARIES := huker huker-api huker-nodekeeper huker-sysmgr huker-guestagent huker-supervisor
+BINARIES := huker huker-api huker-nodekeeper huker-sysmgr
+GUESTS := huker-guestagent huker-supervisor
 
 # Packages with a test of the whole, which run one after the other; all others run beside each other.
 WHOLE := $(GO) list ./... | { grep '/test/' || true; }
@@ -36,8 +37,12 @@ up: docker images ## install what is missing, build, start Huker with a MySQL da
 down: build ## stop Huker and its databases; make down ARGS=--purge removes the data too
 	bin/huker down $(ARGS)
 
+# What guests run goes first: the others are told which ones belong to them, by content, so that a host can have them from another one.
+STAMP = $$(sha256sum bin/huker-guestagent bin/huker-supervisor | cut -d ' ' -f 1 | paste -sd ,)
 build: ## build the programs into bin/
-	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./cmd/,$(GUESTS))
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X github.com/huker/huker/internal/controlplane.guestSums=$(STAMP)" \
+		-o bin/ $(addprefix ./cmd/,$(BINARIES))
 
 images: docker build ## make the container images (nothing to do when they are there)
 	bin/huker image build

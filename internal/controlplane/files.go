@@ -2,9 +2,7 @@ package controlplane
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,43 +124,6 @@ func (c *Config) Endpoint() string {
 		return c.PublicURL
 	}
 	return "http://" + dialable(c.Listen)
-}
-
-// installGuests puts the guests' programs where containers mount them. The agent's name carries its content, so that a newer one can stand beside
-// one that runs; the supervisor's name is fixed in every container, and a running one keeps the file that it was started from.
-func installGuests(from, to string) (agent string, err error) {
-	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // mysqld's user reads it, and it holds no secret
-		return "", fmt.Errorf("making the guests' bin directory: %w", err)
-	}
-	if err := os.Chmod(to, 0o755); err != nil { //nolint:gosec // as above, whatever the umask
-		return "", fmt.Errorf("making the guests' bin directory: %w", err)
-	}
-	supervisor, err := os.ReadFile(filepath.Join(from, "huker-supervisor"))
-	if err != nil {
-		return "", fmt.Errorf("finding the guests' programs: %w", err)
-	}
-	program, err := os.ReadFile(filepath.Join(from, "huker-guestagent"))
-	if err != nil {
-		return "", fmt.Errorf("finding the guests' programs: %w", err)
-	}
-	sum := sha256.Sum256(program)
-	agent = "huker-guestagent-" + hex.EncodeToString(sum[:6])
-	for name, data := range map[string][]byte{"huker-supervisor": supervisor, agent: program} {
-		if err := installProgram(filepath.Join(to, name), data); err != nil {
-			return "", err
-		}
-	}
-	return agent, nil
-}
-
-func installProgram(path string, data []byte) error {
-	if there, err := os.ReadFile(path); err == nil && string(there) == string(data) {
-		return nil
-	}
-	if err := pki.WriteFile(path, data, 0o755); err != nil {
-		return fmt.Errorf("installing %s: %w", filepath.Base(path), err)
-	}
-	return nil
 }
 
 func readSubnet(c *Config) (string, error) {

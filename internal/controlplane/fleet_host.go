@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,7 +32,7 @@ type HostConfig struct {
 	Host       string // the host's id
 	Labels     map[string]string
 	DataDir    string
-	BinDir     string // where huker-supervisor and huker-guestagent are
+	BinDir     string // where huker-supervisor and huker-guestagent are; they come from another host where they are not
 	DockerHost string
 	Address    string // where other hosts reach this one, IPv4
 	Listen     string // host:port on which other hosts get images; empty: Address with DefaultDepotPort
@@ -56,7 +58,7 @@ func RunHost(ctx context.Context, cfg HostConfig) error {
 		return err
 	}
 	defer unlock()
-	agent, err := installGuests(cfg.BinDir, filepath.Join(cfg.DataDir, "bin"))
+	programs, err := installGuests(cfg.BinDir, filepath.Join(cfg.DataDir, "bin"))
 	if err != nil {
 		return err
 	}
@@ -72,11 +74,11 @@ func RunHost(ctx context.Context, cfg HostConfig) error {
 		return err
 	}
 	defer func() { _ = engine.Close() }()
-	host, err := cfg.newHost(starting, e, credentials, engine, agent)
+	host, err := cfg.newHost(starting, e, credentials, engine, programs)
 	if err != nil {
 		return err
 	}
-	share, err := cfg.newDepot(credentials, engine)
+	share, err := cfg.newDepot(credentials, engine, programs)
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func answers(engine *docker.Driver) check {
 	}
 }
 
-func (c *HostConfig) newHost(ctx context.Context, e *engines.Engines, credentials engines.Credentials, engine *docker.Driver, agent string) (*sysmgr.Host, error) {
+func (c *HostConfig) newHost(ctx context.Context, e *engines.Engines, credentials engines.Credentials, engine *docker.Driver, programs *guests) (*sysmgr.Host, error) {
 	capacity, err := capacityOf(ctx, engine, c.DataDir, c.ReserveMB)
 	if err != nil {
 		return nil, err
@@ -110,11 +112,13 @@ func (c *HostConfig) newHost(ctx context.Context, e *engines.Engines, credential
 	if err != nil {
 		return nil, err
 	}
+	fetcher := depot.New(engine, dial, c.Log.With("part", "depot"))
+	programs.fetch = fetcher.FetchProgram
 	return sysmgr.New(sysmgr.Config{
 		Host: c.Host, Deployment: c.Name, Version: c.Version, GuestsDir: filepath.Join(c.DataDir, "guests"), BinDir: filepath.Join(c.DataDir, "bin"),
-		Agent: agent, Network: c.Name, UID: paths.UID, GID: paths.GID, Subnet: c.Subnet, Labels: c.Labels, Address: c.Address, Depot: "https://" + c.Listen,
+		Programs: programs, Network: c.Name, UID: paths.UID, GID: paths.GID, Subnet: c.Subnet, Labels: c.Labels, Address: c.Address, Depot: "https://" + c.Listen,
 		Place: sysmgr.Ground{Networks: engine, Network: c.Name, Firewall: wall, Endpoints: balancer}, Balancer: balancer,
-		Images: depot.New(engine, dial, c.Log.With("part", "depot")),
+		Images: fetcher,
 		Offers: c.offers,
 	}, engine, wall, e.Coord, e.Bus, capacity, c.Log.With("part", "sysmgr"))
 }
@@ -128,13 +132,22 @@ func (c *HostConfig) offers(ctx context.Context) ([]protocol.HostImage, error) {
 	return images, err
 }
 
-// newDepot serves this host's images to the other hosts.
-func (c *HostConfig) newDepot(credentials engines.Credentials, images runtime.Images) (*front, error) {
+// newDepot serves this host's images, and what guests run, to the other hosts.
+func (c *HostConfig) newDepot(credentials engines.Credentials, images runtime.Images, programs *guests) (*front, error) {
 	secure, err := serverTLS(credentials, tls.RequireAndVerifyClientCert)
 	if err != nil {
 		return nil, err
 	}
-	f := newServer(c.Listen, secure, depot.Handler(images, isHost, offered, c.Log.With("part", "depot")))
+	log := c.Log.With("part", "depot")
+	share := depot.Handler(images, isHost, offered, log)
+	shareProgram := depot.ProgramHandler(programs.find, isHost, log)
+	f := newServer(c.Listen, secure, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, depot.ProgramPath) {
+			shareProgram.ServeHTTP(w, r)
+			return
+		}
+		share.ServeHTTP(w, r)
+	}))
 	f.server.WriteTimeout = time.Hour // an image is large, and another host's disk may be slow
 	return f, nil
 }
@@ -156,8 +169,8 @@ func (c *HostConfig) Check() error {
 	if c.Listen != "" {
 		errs = append(errs, checkListen("listen", c.Listen))
 	}
-	for _, program := range []string{"huker-supervisor", "huker-guestagent"} {
-		if _, err := os.Stat(filepath.Join(c.BinDir, program)); err != nil {
+	for _, program := range []string{supervisorProgram, agentProgram} {
+		if _, err := os.Stat(filepath.Join(c.BinDir, program)); err != nil && (guestSums == "" || !errors.Is(err, fs.ErrNotExist)) {
 			errs = append(errs, fmt.Errorf("bin-dir: %w: databases' containers need it", err))
 		}
 	}

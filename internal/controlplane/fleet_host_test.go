@@ -39,7 +39,9 @@ func TestWhoGetsImages(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	cfg := HostConfig{Fleet: Fleet{Log: slog.New(slog.DiscardHandler)}, Listen: l.Addr().String()}
-	share, err := cfg.newDepot(engines.Credentials{CA: ca.CertPEM(), Cert: own.Cert, Key: own.Key}, engine.Open("huker"))
+	programs, err := installGuests(twoPrograms(t), t.TempDir())
+	require.NoError(t, err)
+	share, err := cfg.newDepot(engines.Credentials{CA: ca.CertPEM(), Cert: own.Cert, Key: own.Key}, engine.Open("huker"), programs)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

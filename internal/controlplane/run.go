@@ -37,7 +37,7 @@ type plane struct {
 
 	engine   *docker.Driver
 	net      runtime.Network
-	agent    string // the name of the agent's binary
+	programs *guests
 	etcd     *embedded.Server
 	coord    *etcd.Store
 	bus      *etcdbus.Bus
@@ -93,8 +93,15 @@ func (p *plane) openDataDir(context.Context) error {
 	if p.ca, err = pki.OpenCA(p.cfg.path("pki")); err != nil {
 		return err
 	}
-	p.agent, err = installGuests(p.cfg.BinDir, p.cfg.path("bin"))
-	return err
+	programs, err := installGuests(p.cfg.BinDir, p.cfg.path("bin"))
+	if err != nil {
+		return err
+	}
+	if lacking := programs.Lacking(); len(lacking) > 0 { // there are no other hosts to have it from
+		return fmt.Errorf("%s is not in %s: databases' containers need it", lacking[0].Name, p.cfg.BinDir)
+	}
+	p.programs = programs
+	return nil
 }
 
 // openRuntime connects to Docker and has the databases' network there. Its address is written down first thing after it is known, and asked for
@@ -236,7 +243,7 @@ func (p *plane) newHost(ctx context.Context) (*sysmgr.Host, error) {
 	}
 	return sysmgr.New(sysmgr.Config{
 		Balancer: balancer,
-		Host:     HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"), Agent: p.agent,
+		Host:     HostID, Deployment: p.cfg.Name, Version: p.cfg.Version, GuestsDir: p.cfg.path("guests"), BinDir: p.cfg.path("bin"), Programs: p.programs,
 		Network: p.net.Name, Subnet: p.net.Subnet, UID: paths.UID, GID: paths.GID,
 	}, p.engine, wall, p.coord, p.bus, capacity, p.cfg.Log.With("part", "sysmgr"))
 }

@@ -60,7 +60,7 @@ Every flag can be given in a file (--config), or in the environment: HUKER_HOST 
 	fs.StringVar(&cfg.Subnet, "subnet", "", "subnet of this host's databases, where your routers fix it (default: nodekeeper gives one)")
 	fs.StringVar(&cfg.Listen, "listen", "", "address on which other hosts get images from this one (default: --address with port 8782)")
 	fs.StringVar(&cfg.DockerHost, "docker-host", os.Getenv("DOCKER_HOST"), "Docker's socket (default: its own default)")
-	fs.StringVar(&cfg.BinDir, "bin-dir", "", "where huker-supervisor and huker-guestagent are (default: beside this program)")
+	fs.StringVar(&cfg.BinDir, "bin-dir", "", "where huker-supervisor and huker-guestagent are, if they are not to come from another host (default: beside this program)")
 	fs.IntVar(&cfg.ReserveMB, "reserve-memory", controlplane.DefaultReserveMB, "MB of memory that databases do not get")
 	return c
 }

@@ -1,6 +1,6 @@
-// Package depot brings images to a host: from a registry when the image's name has one, else from another host that has it.
+// Package depot brings images to a host, from a registry when the image's name has one, else from another host that has it; and the programs that guests run.
 //
-// It owns how images travel between hosts, and who may ask for them. It must not know what is in an image or who needs it.
+// It owns how they travel between hosts, and who may ask for them. It must not know what is in an image or a program, or who needs it.
 package depot
 
 import (
@@ -90,19 +90,11 @@ func (d *Depot) fetch(ctx context.Context, ref string, sources []string) error {
 
 // from loads an image as it arrives, without a copy on the disk.
 func (d *Depot) from(ctx context.Context, source, ref string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(source, "/")+Path+url.PathEscape(ref), nil)
+	a, err := d.get(ctx, source, Path+url.PathEscape(ref))
 	if err != nil {
-		return fmt.Errorf("asking %s: %w", source, err)
-	}
-	a, err := d.client.Do(r)
-	if err != nil {
-		return fmt.Errorf("asking %s: %w", source, err)
+		return err
 	}
 	defer func() { _ = a.Body.Close() }()
-	if a.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(a.Body, 512))
-		return fmt.Errorf("asking %s: %s: %s", source, a.Status, strings.TrimSpace(string(text)))
-	}
 	if err := d.images.LoadImage(ctx, a.Body); err != nil {
 		return fmt.Errorf("loading what %s sent: %w", source, err)
 	}
@@ -115,6 +107,24 @@ func (d *Depot) from(ctx context.Context, source, ref string) error {
 		return fmt.Errorf("loading what %s sent: image %s has id %s, not %s", source, ref, got.ID, want)
 	}
 	return nil
+}
+
+// get asks another host for something that it has; the answer's body is the caller's to close.
+func (d *Depot) get(ctx context.Context, source, path string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(source, "/")+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking %s: %w", source, err)
+	}
+	a, err := d.client.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("asking %s: %w", source, err)
+	}
+	if a.StatusCode == http.StatusOK {
+		return a, nil
+	}
+	defer func() { _ = a.Body.Close() }()
+	text, _ := io.ReadAll(io.LimitReader(a.Body, 512))
+	return nil, fmt.Errorf("asking %s: %s: %s", source, a.Status, strings.TrimSpace(string(text)))
 }
 
 // hasRegistry says whether an image's name begins with the address of a registry, by Docker's own rule.

@@ -2,11 +2,15 @@ package depot_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,8 +28,9 @@ const ref = "huker/mysql:9.7.4-abc"
 
 // host is a machine that serves its images.
 type host struct {
-	engine *fake.Engine
-	url    string
+	engine   *fake.Engine
+	url      string
+	programs string // a folder; each file is served by the SHA-256 that it is named by
 }
 
 type town struct {
@@ -56,14 +61,23 @@ func (w *town) client(t *testing.T, principal string) *tls.Config {
 
 func (w *town) serve(t *testing.T) host {
 	t.Helper()
-	h := host{engine: fake.New()}
+	h := host{engine: fake.New(), programs: t.TempDir()}
 	pair, err := w.ca.IssueServer("host", "127.0.0.1")
 	require.NoError(t, err)
 	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
 	require.NoError(t, err)
-	server := httptest.NewUnstartedServer(depot.Handler(h.engine.Open("x"),
-		func(principal string) bool { return strings.HasPrefix(principal, "host.") },
-		func(i runtime.Image) bool { return strings.HasPrefix(i.Ref, "huker/") }, slog.New(slog.DiscardHandler)))
+	isHost := func(principal string) bool { return strings.HasPrefix(principal, "host.") }
+	mux := http.NewServeMux()
+	mux.Handle(depot.Path, depot.Handler(h.engine.Open("x"), isHost, func(i runtime.Image) bool { return strings.HasPrefix(i.Ref, "huker/") },
+		slog.New(slog.DiscardHandler)))
+	mux.Handle(depot.ProgramPath, depot.ProgramHandler(func(sum string) string {
+		path := filepath.Join(h.programs, sum)
+		if _, err := os.Stat(path); err != nil {
+			return ""
+		}
+		return path
+	}, isHost, slog.New(slog.DiscardHandler)))
+	server := httptest.NewUnstartedServer(mux)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: w.pool(), MinVersion: tls.VersionTLS12}
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -161,4 +175,48 @@ func TestOnlyHostsAreServedAndOnlyWhatIsOffered(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, get(w.client(t, "guest.x"), "/images/huker%2Fmysql:9.7.4-abc"))
 	require.Zero(t, get(&tls.Config{RootCAs: w.pool(), MinVersion: tls.VersionTLS12}, "/images/huker%2Fmysql:9.7.4-abc"), "without a certificate")
 	require.Zero(t, get(newTown(t).client(t, "host.b"), "/images/huker%2Fmysql:9.7.4-abc"), "of another authority")
+}
+
+// TestAProgramIsWhatWasAskedFor: it does not matter who sends it, nor that half of it came before.
+func TestAProgramIsWhatWasAskedFor(t *testing.T) {
+	w := newTown(t)
+	has, hasNot, lies, breaks := w.serve(t), w.serve(t), w.serve(t), w.serve(t)
+	data := strings.Repeat("a program", 100_000)
+	hash := sha256.Sum256([]byte(data))
+	sum := hex.EncodeToString(hash[:])
+	require.NoError(t, os.WriteFile(filepath.Join(has.programs, sum), []byte(data), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(lies.programs, sum), []byte("another program"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(breaks.programs, sum), []byte(data[:len(data)-1]), 0o600))
+	d := depot.New(fake.New().Open("x"), w.client(t, "host.b"), slog.New(slog.DiscardHandler))
+	path := filepath.Join(t.TempDir(), "huker-guestagent-abc")
+	require.NoError(t, os.WriteFile(path, []byte("the one before"), 0o600))
+	nothing := func() {
+		t.Helper()
+		there, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, "the one before", string(there))
+		files, err := os.ReadDir(filepath.Dir(path))
+		require.NoError(t, err)
+		require.Len(t, files, 1, "nothing is left of what was refused")
+	}
+
+	err := d.FetchProgram(t.Context(), sum, path, []string{lies.url, hasNot.url, breaks.url})
+	require.ErrorIs(t, err, depot.ErrNoProgram)
+	require.ErrorContains(t, err, "is another program")
+	require.ErrorContains(t, err, "asked 3 other hosts")
+	nothing()
+	require.ErrorIs(t, d.FetchProgram(t.Context(), sum, path, nil), depot.ErrNoProgram)
+	require.Error(t, d.FetchProgram(t.Context(), "../../etc/shadow", path, []string{has.url}))
+	nothing()
+	guest := depot.New(fake.New().Open("x"), w.client(t, "guest.x"), slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, guest.FetchProgram(t.Context(), sum, path, []string{has.url}), "403")
+	nothing()
+
+	require.NoError(t, d.FetchProgram(t.Context(), sum, path, []string{"https://127.0.0.1:1", lies.url, has.url}))
+	there, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, data, string(there))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o755), info.Mode())
 }

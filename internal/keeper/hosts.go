@@ -77,7 +77,7 @@ func (k *Keeper) registerAll(ctx context.Context) error {
 	for _, h := range s.changed {
 		k.log.Info("host", "op", "hosts", "host", h.ID, "up", h.Up, "subnet", h.Subnet, "address", h.Address)
 	}
-	errs := append(s.troubles, k.admitHosts(ctx, s.rows), k.offer(ctx, alive))
+	errs := append(s.troubles, k.admitHosts(ctx, s.rows), k.offer(ctx, alive), k.equip(ctx, alive))
 	return errors.Join(append(errs, k.tell(ctx, alive, s.rows))...)
 }
 
@@ -131,6 +131,29 @@ func (k *Keeper) tell(ctx context.Context, alive map[string]protocol.HostStatus,
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// equip tells hosts that lack what guests run which other hosts have it.
+func (k *Keeper) equip(ctx context.Context, alive map[string]protocol.HostStatus) error {
+	var errs []error
+	for id := range alive {
+		if from := programSources(id, alive); len(from) > 0 {
+			errs = append(errs, k.host(ctx, id, protocol.KindPrograms, protocol.ProgramsRequest{Term: k.term, Sources: from}, nil))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// programSources are the depots of hosts that have something that a host lacks.
+func programSources(id string, alive map[string]protocol.HostStatus) []string {
+	var from []string
+	for other, status := range alive {
+		if other != id && status.Depot != "" && slices.ContainsFunc(alive[id].Lacks, func(p protocol.Program) bool { return slices.Contains(status.Programs, p) }) {
+			from = append(from, status.Depot)
+		}
+	}
+	slices.Sort(from)
+	return from
 }
 
 // hostConfig is a host's place. Hosts that are down keep their part in it: they come back, and their databases with them.

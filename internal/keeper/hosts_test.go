@@ -79,3 +79,22 @@ func TestSurveySaysWhatIsWrong(t *testing.T) {
 		require.ErrorContains(t, s.troubles[0], c.want, name)
 	}
 }
+
+// TestProgramSources: a host that lacks what guests run is led to those that have some of it, and nobody else is.
+func TestProgramSources(t *testing.T) {
+	t.Parallel()
+	agent, supervisor := protocol.Program{Name: "huker-guestagent", Sum: "a1"}, protocol.Program{Name: "huker-supervisor", Sum: "b1"}
+	older := protocol.Program{Name: "huker-guestagent", Sum: "a0"}
+	alive := map[string]protocol.HostStatus{
+		"new":       {Depot: "https://new", Lacks: []protocol.Program{agent, supervisor}},
+		"half":      {Depot: "https://half", Programs: []protocol.Program{supervisor, older}},
+		"whole":     {Depot: "https://whole", Programs: []protocol.Program{agent, supervisor}},
+		"older":     {Depot: "https://older", Programs: []protocol.Program{older}},
+		"not asked": {Programs: []protocol.Program{agent}},
+	}
+	require.Equal(t, []string{"https://half", "https://whole"}, programSources("new", alive))
+	require.Empty(t, programSources("older", alive), "it lacks nothing")
+	delete(alive, "whole")
+	delete(alive, "half")
+	require.Empty(t, programSources("new", alive), "nobody has it")
+}

@@ -20,6 +20,9 @@ var errNoRoom = errors.New("no room")
 // errNoHost is errNoRoom because no host answers that knows its place.
 var errNoHost = fmt.Errorf("%w: no host answers", errNoRoom)
 
+// errNoRoomYet is errNoRoom while a host is not ready.
+var errNoRoomYet = fmt.Errorf("%w yet", errNoRoom)
+
 // hostPatience is for how long a new instance waits for a host to answer before its user is told: hosts that have just been added, or whose
 // sysmgr starts again, need a moment, and clients take an instance in ERROR for lost.
 const hostPatience = 30 * time.Second
@@ -57,7 +60,7 @@ func (k *Keeper) place(ctx context.Context, o Observation) error {
 		i.Updated = k.now().UTC()
 		return tx.Instances().Update(ctx, &i)
 	})
-	if errors.Is(err, errNoHost) && k.now().Sub(o.Instance.Created) < hostPatience {
+	if (errors.Is(err, errNoHost) || errors.Is(err, errNoRoomYet)) && k.now().Sub(o.Instance.Created) < hostPatience {
 		return err
 	}
 	if errors.Is(err, errNoRoom) {
@@ -89,7 +92,7 @@ func candidates(ctx context.Context, tx metastore.Tx, alive map[string]protocol.
 		}
 		u := usage[h.ID]
 		hosts = append(hosts, candidate{
-			ID: h.ID, Zone: h.Labels[ZoneLabel], Drained: h.Drained,
+			ID: h.ID, Zone: h.Labels[ZoneLabel], Drained: h.Drained, Lacking: len(status.Lacks) > 0,
 			Has:  amount{CPUs: status.CPUs, RAMMB: status.RAMMB, DiskGB: status.DiskGB},
 			Used: amount{CPUs: u.CPUs, RAMMB: u.RAMMB, DiskGB: u.DiskGB},
 		})

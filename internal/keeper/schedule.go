@@ -30,6 +30,7 @@ type candidate struct {
 	ID      string
 	Zone    string // empty: a failure domain of its own
 	Drained bool
+	Lacking bool // what guests run has still to come to it
 	Has     amount
 	Used    amount
 	Members int  // instances of the same cluster there
@@ -48,10 +49,14 @@ type request struct {
 func schedule(hosts []candidate, r request) (string, error) {
 	var best *candidate
 	var refusals []string
+	none := errNoRoom
 	for i := range hosts {
 		h := &hosts[i]
 		if why := h.refuses(r.Need); why != "" {
 			refusals = append(refusals, h.ID+" "+why)
+			if h.Lacking {
+				none = errNoRoomYet
+			}
 			continue
 		}
 		if best == nil || h.compare(best, r) < 0 {
@@ -65,7 +70,7 @@ func schedule(hosts []candidate, r request) (string, error) {
 		return "", errNoHost
 	}
 	slices.Sort(refusals)
-	return "", fmt.Errorf("%w for %d MB of memory, %g processors and %d GB of disk: %s", errNoRoom, r.Need.RAMMB, r.Need.CPUs, r.Need.DiskGB,
+	return "", fmt.Errorf("%w for %d MB of memory, %g processors and %d GB of disk: %s", none, r.Need.RAMMB, r.Need.CPUs, r.Need.DiskGB,
 		strings.Join(refusals, "; "))
 }
 
@@ -75,6 +80,8 @@ func (c *candidate) refuses(need amount) string {
 	switch {
 	case c.Drained:
 		return "is drained"
+	case c.Lacking:
+		return "waits for what guests run"
 	case c.Taken && c.Members > 0:
 		return "has another member of the cluster, which must not share a host"
 	case c.Taken:

@@ -40,6 +40,9 @@ func TestSchedule(t *testing.T) {
 			want:    "c",
 		},
 		"beside a member when there is nothing else": {hosts: []candidate{{ID: "a", Has: host16, Members: 2}}, want: "a"},
+		"not ready": {
+			hosts: []candidate{{ID: "a", Has: host16, Lacking: true}}, refused: "no room yet for 1024 MB of memory, 1 processors and 10 GB of disk: a waits for what guests run",
+		},
 		"drained": {
 			hosts: []candidate{{ID: "a", Has: host16, Drained: true}}, refused: "a is drained",
 		},

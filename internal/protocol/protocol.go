@@ -64,6 +64,7 @@ const (
 	KindInventory = "host.inventory"  // nothing -> Inventory
 	KindAccess    = "instance.access" // AccessRequest -> nothing
 	KindHost      = "host.configure"  // HostRequest -> nothing
+	KindPrograms  = "host.programs"   // ProgramsRequest -> nothing
 )
 
 // EnsureRequest has an instance's container, volume, files and limits be as told, and running. Repeating it changes nothing.
@@ -113,6 +114,18 @@ type HostRequest struct {
 	HostConfig
 }
 
+// ProgramsRequest has a host fetch the programs that it lacks. Repeating it changes nothing.
+type ProgramsRequest struct {
+	Term    int64    `json:"term"`
+	Sources []string `json:"sources"` // other hosts that have some of them: "https://10.0.0.2:8782"
+}
+
+// Program is one of the programs that guests run.
+type Program struct {
+	Name string `json:"name"` // "huker-guestagent"
+	Sum  string `json:"sha256"`
+}
+
 // HostConfig is a host's place among the others.
 type HostConfig struct {
 	Subnet string   `json:"subnet"`           // of its databases
@@ -154,7 +167,7 @@ const (
 	CodeStale       = "stale"       // a newer generation was carried out already
 	CodeUnavailable = "unavailable" // the container runtime does not answer
 	CodeTermOver    = "term_over"   // another nodekeeper has taken over
-	CodeFetching    = "fetching"    // the image is on its way to the host: ask again
+	CodeFetching    = "fetching"    // the image, or what guests run, is on its way to the host: ask again
 )
 
 // ContainerStatus is an instance's container as its sysmgr sees it.
@@ -190,9 +203,12 @@ type HostStatus struct {
 	Address string            `json:"address,omitempty"` // where the other hosts reach it
 	Depot   string            `json:"depot,omitempty"`   // where they get images from it: "https://10.0.0.2:8782"
 	Images  []HostImage       `json:"images,omitempty"`
-	Subnet  string            `json:"subnet,omitempty"`  // of its databases; empty until it was told
-	Config  string            `json:"config,omitempty"`  // the hash of the HostConfig that is in effect
-	Trouble string            `json:"trouble,omitempty"` // why the last one is not, in words for the operator
+	// Programs are those of guests that the host has, and Lacks those that its sysmgr goes with and are not there yet: guests that are new wait for them.
+	Programs []Program `json:"programs,omitempty"`
+	Lacks    []Program `json:"lacks,omitempty"`
+	Subnet   string    `json:"subnet,omitempty"`  // of its databases; empty until it was told
+	Config   string    `json:"config,omitempty"`  // the hash of the HostConfig that is in effect
+	Trouble  string    `json:"trouble,omitempty"` // why the last one is not, in words for the operator
 }
 
 // HostImage is a datastore version's image that a host has.

@@ -82,7 +82,12 @@ func (h *Host) ensure(ctx context.Context, r protocol.EnsureRequest) (protocol.E
 	if known && last.Generation > r.Generation {
 		return protocol.EnsureReply{}, coded(protocol.CodeStale, "generation %d of instance %s is in effect already", last.Generation, r.Instance)
 	}
-	r.Guest.Agent = h.cfg.Agent
+	if r.Guest.Agent = h.cfg.Programs.Agent(); r.Guest.Agent == "" { // a guest that has one goes on with it
+		r.Guest.Agent = last.Guest.Agent
+	}
+	if r.Guest.Agent == "" {
+		return protocol.EnsureReply{}, coded(protocol.CodeFetching, "host %s: %s", h.cfg.Host, h.lacks())
+	}
 	if err := h.bring(ctx, r, true); err != nil {
 		err = explain(err)
 		h.failed(ctx, r, err)

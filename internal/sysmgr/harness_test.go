@@ -57,7 +57,7 @@ func TestSysmgr(t *testing.T) {
 			"KeepDying": testKeepDying, "KeepOneTimer": testKeepOneTimer, "KeepAfterLostEvents": testKeepAfterLostEvents, "KeepRemovedByHand": testKeepRemovedByHand,
 			"KeepEngineRestart": testKeepEngineRestart, "KeepEngineAway": testKeepEngineAway, "KeepOneHangs": testKeepOneHangs, "KeepLimits": testKeepLimits,
 			"FirewallFlushed": testFirewallFlushed, "FirewallAtStart": testFirewallAtStart, "FirewallOneUnreadable": testFirewallOneUnreadable,
-			"Images": testImages, "Terms": testTerms, "Place": testPlace,
+			"Images": testImages, "Programs": testPrograms, "Terms": testTerms, "Place": testPlace,
 			"StatusAfterCoordination": testStatusAfterCoordination, "Announce": testAnnounce, "Inventory": testInventory, "Configuration": testConfiguration,
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -252,7 +252,7 @@ func newRig(t *testing.T, e *etcdtest.Engine) *rig {
 	require.NoError(t, err)
 	r.cfg = sysmgr.Config{
 		Host: "host-" + testenv.Suffix(t), Deployment: deployment, Version: "1", GuestsDir: filepath.Join(dir, "guests"), BinDir: filepath.Join(dir, "bin"),
-		Agent: "agent-1", Network: deployment, UID: os.Getuid(), GID: os.Getgid(),
+		Programs: sysmgr.Installed("agent-1"), Network: deployment, UID: os.Getuid(), GID: os.Getgid(),
 		Resync: time.Hour, // a test that is about it has it shorter
 	}
 	caller := etcdbus.New(r.admin, etcdbus.Config{})

@@ -46,9 +46,9 @@ type Config struct {
 	Version    string
 	GuestsDir  string // on the host; one folder an instance, 0700
 	BinDir     string // on the host; the guests' programs
-	Agent      string // the agent's file in BinDir that every guest is to run
 	Network    string // the runtime's network for databases
 	UID, GID   int    // of mysqld in the images
+	Programs   Programs
 
 	Labels  map[string]string
 	Address string // where other hosts reach this one; empty: there are none
@@ -86,6 +86,9 @@ type Host struct {
 	placeMu sync.Mutex
 	place   place
 	trouble string
+	wanting string // why programs that are lacking did not come
+
+	sources chan []string // capacity 1: where such programs may be
 
 	work  sync.WaitGroup // what runs beside the parts of Run
 	slots chan struct{}  // bounds how many instances a resync works on at once
@@ -113,8 +116,8 @@ type Capacity struct {
 
 // New checks the configuration. Nothing is touched before Run.
 func New(cfg Config, e Engine, f Firewall, s coord.Store, b bus.Bus, c Capacity, log *slog.Logger) (*Host, error) {
-	if cfg.Host == "" || cfg.Deployment == "" || cfg.GuestsDir == "" || cfg.BinDir == "" || cfg.Agent == "" || cfg.Network == "" {
-		return nil, errors.New("sysmgr: host, deployment, guests directory, bin directory, agent and network must be set")
+	if cfg.Host == "" || cfg.Deployment == "" || cfg.GuestsDir == "" || cfg.BinDir == "" || cfg.Programs == nil || cfg.Network == "" {
+		return nil, errors.New("sysmgr: host, deployment, guests directory, bin directory, programs and network must be set")
 	}
 	if !filepath.IsAbs(cfg.GuestsDir) || !filepath.IsAbs(cfg.BinDir) {
 		return nil, fmt.Errorf("sysmgr: %q and %q must be absolute: containers mount them", cfg.GuestsDir, cfg.BinDir)
@@ -128,7 +131,7 @@ func New(cfg Config, e Engine, f Firewall, s coord.Store, b bus.Bus, c Capacity,
 	return &Host{
 		cfg: cfg, engine: e, firewall: f, store: s, bus: b, capacity: c, log: log.With("host", cfg.Host),
 		locks: locks{m: map[string]*turn{}}, changed: make(chan struct{}, 1), since: time.Now().UTC(),
-		slots: make(chan struct{}, serveConcurrency), due: make(chan string),
+		sources: make(chan []string, 1), slots: make(chan struct{}, serveConcurrency), due: make(chan string),
 		published: map[string]string{}, effect: map[string]int64{}, restarts: map[string]*backoff{},
 	}, nil
 }
@@ -157,6 +160,7 @@ func (h *Host) Run(ctx context.Context) error {
 	part("serving", h.serve)
 	part("announcing", h.announce)
 	part("leading clients", h.followEndpoints)
+	part("fetching programs", h.fetchPrograms)
 	wg.Wait()
 	h.work.Wait()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/protocol"
+	"github.com/huker/huker/internal/sysmgr"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/fake"
 )
@@ -155,7 +156,7 @@ func testNewerAgent(t *testing.T, r *rig) {
 	require.NoError(t, r.remove(protocol.RemoveRequest{Instance: removed.Instance}))
 	before := r.inspect(q)
 	r.stop()
-	r.cfg.Agent = "agent-2"
+	r.cfg.Programs = sysmgr.Installed("agent-2")
 	r.start()
 	r.eventually("the guest is told", func() bool { return readGuest(t, r, q).Agent == "agent-2" })
 	require.Equal(t, before, r.inspect(q), "the database goes on")

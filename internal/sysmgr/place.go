@@ -209,6 +209,10 @@ func (h *Host) hostStatus(ctx context.Context) protocol.HostStatus {
 		Engine: h.capacity.Engine, Since: h.since, Labels: h.cfg.Labels, Address: h.cfg.Address, Depot: h.cfg.Depot,
 		Subnet: config.Subnet, Config: config.Hash(), Trouble: trouble,
 	}
+	s.Programs, s.Lacks = h.cfg.Programs.Here(), h.cfg.Programs.Lacking()
+	if why := h.lacks(); why != "" && s.Trouble == "" {
+		s.Trouble = why
+	}
 	if s.Subnet == "" {
 		s.Subnet, s.Config = h.cfg.Subnet, ""
 	}

@@ -3,6 +3,8 @@ package sysmgr_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -132,4 +134,91 @@ func testPlace(t *testing.T, r *rig) {
 	r.eventually("taken again, before anybody tells it", func() bool { return len(g.all()) > 0 })
 	require.Equal(t, c, g.all()[0])
 	r.eventually("and said", func() bool { s, _, ok := r.host(); return ok && s.Config == c.Hash() })
+}
+
+// programs are lacking until they are fetched.
+type programs struct {
+	mu     sync.Mutex
+	there  bool
+	asked  []string
+	answer error
+}
+
+var agentOfBuild = protocol.Program{Name: "huker-guestagent", Sum: "a1"}
+
+func (p *programs) list(there bool) []protocol.Program {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.there == there {
+		return []protocol.Program{agentOfBuild}
+	}
+	return nil
+}
+
+func (p *programs) Here() []protocol.Program    { return p.list(true) }
+func (p *programs) Lacking() []protocol.Program { return p.list(false) }
+
+func (p *programs) Agent() string {
+	if len(p.Lacking()) > 0 {
+		return ""
+	}
+	return "agent-a1"
+}
+
+func (p *programs) Fetch(_ context.Context, sources []string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked, p.there = sources, p.answer == nil
+	return p.answer
+}
+
+func (p *programs) sources() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+func (p *programs) set(answer error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = answer
+}
+
+// testPrograms: a host without what guests run says so, makes no guests, gets it from others, and hands it to the guests that have an older one.
+func testPrograms(t *testing.T, r *rig) {
+	r.start()
+	old := r.request()
+	r.ensured(old)
+	r.stop()
+	p := &programs{answer: errors.New("they are all asleep")}
+	r.cfg.Programs, r.cfg.Resync = p, shortResync
+	r.start()
+	status := func() protocol.HostStatus {
+		s, _, _ := r.host()
+		return s
+	}
+	r.eventually("it says what it lacks", func() bool { return slices.Equal(status().Lacks, []protocol.Program{agentOfBuild}) })
+	require.Empty(t, status().Programs)
+	require.Contains(t, status().Trouble, "it has no huker-guestagent (SHA-256 a1) yet")
+	q := r.request()
+	_, err := r.ensure(q)
+	r.refused(err, protocol.CodeFetching)
+	require.Zero(t, r.engine.Calls(fake.OpCreate)-1, "of the old one alone")
+	old.Generation++
+	r.ensured(old)
+	require.Equal(t, "agent-1", readGuest(t, r, old).Agent, "it goes on with the one that it has")
+
+	ask := func() {
+		require.NoError(t, r.call(protocol.KindPrograms, protocol.ProgramsRequest{Sources: []string{"https://10.0.0.2:8782"}}, nil))
+	}
+	ask()
+	r.eventually("it says why they do not come", func() bool { return strings.Contains(status().Trouble, "they are all asleep") })
+	p.set(nil)
+	r.eventually("they come", func() bool { ask(); return len(status().Lacks) == 0 })
+	require.Equal(t, []string{"https://10.0.0.2:8782"}, p.sources())
+	require.Equal(t, []protocol.Program{agentOfBuild}, status().Programs)
+	require.Empty(t, status().Trouble)
+	r.ensured(q)
+	require.Equal(t, "agent-a1", readGuest(t, r, q).Agent)
+	r.eventually("the old one is told", func() bool { return readGuest(t, r, old).Agent == "agent-a1" })
 }

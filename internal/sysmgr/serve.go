@@ -50,6 +50,8 @@ func (h *Host) handle(ctx context.Context, m bus.Message) ([]byte, error) {
 		return answer(ctx, m, func(ctx context.Context, r protocol.HostRequest) (struct{}, error) {
 			return struct{}{}, h.configure(ctx, r)
 		})
+	case protocol.KindPrograms:
+		return answer(ctx, m, func(_ context.Context, r protocol.ProgramsRequest) (struct{}, error) { return struct{}{}, h.equip(r) })
 	case protocol.KindFence:
 		return answer(ctx, m, func(ctx context.Context, r protocol.FenceRequest) (struct{}, error) {
 			if err := h.heed(r.Term); err != nil {

@@ -169,7 +169,7 @@ func testConfiguration(t *testing.T, r *rig) {
 		"deployment": func(c *sysmgr.Config) { c.Deployment = "" },
 		"guests":     func(c *sysmgr.Config) { c.GuestsDir = "" },
 		"bin":        func(c *sysmgr.Config) { c.BinDir = "" },
-		"agent":      func(c *sysmgr.Config) { c.Agent = "" },
+		"programs":   func(c *sysmgr.Config) { c.Programs = nil },
 		"network":    func(c *sysmgr.Config) { c.Network = "" },
 		"relative":   func(c *sysmgr.Config) { c.GuestsDir = "guests" },
 		"relative 2": func(c *sysmgr.Config) { c.BinDir = "bin" },

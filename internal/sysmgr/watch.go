@@ -153,10 +153,11 @@ func (h *Host) keepLocked(parent context.Context, instance string) {
 
 // renewAgent names this host's agent in the guest's configuration, where the running one sees it and has itself replaced; mysqld goes on.
 func (h *Host) renewAgent(r *protocol.EnsureRequest) error {
-	if r.Guest.Agent == h.cfg.Agent {
+	agent := h.cfg.Programs.Agent()
+	if agent == "" || r.Guest.Agent == agent {
 		return nil
 	}
-	r.Guest.Agent = h.cfg.Agent
+	r.Guest.Agent = agent
 	if err := h.writeGuest(*r); err != nil {
 		return err
 	}

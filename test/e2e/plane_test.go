@@ -4,6 +4,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,14 +38,31 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/",
-		"github.com/huker/huker/cmd/huker", "github.com/huker/huker/cmd/huker-guestagent", "github.com/huker/huker/cmd/huker-supervisor",
-		"github.com/huker/huker/cmd/huker-api", "github.com/huker/huker/cmd/huker-nodekeeper", "github.com/huker/huker/cmd/huker-sysmgr")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building: %w: %s", err, out)
+	build := func(flags string, programs ...string) error {
+		args := []string{"build", "-trimpath", "-ldflags", flags, "-o", dir + "/"}
+		for _, p := range programs {
+			args = append(args, "github.com/huker/huker/cmd/"+p)
+		}
+		cmd := exec.Command("go", args...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building: %w: %s", err, out)
+		}
+		return nil
 	}
-	return dir, nil
+	guests := []string{"huker-guestagent", "huker-supervisor"}
+	if err := build("", guests...); err != nil {
+		return "", err
+	}
+	var sums []string // as make build does it
+	for _, p := range guests {
+		data, err := os.ReadFile(filepath.Join(dir, p))
+		if err != nil {
+			return "", err
+		}
+		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
+	}
+	return dir, build("-X github.com/huker/huker/internal/controlplane.guestSums="+strings.Join(sums, ","), "huker", "huker-api", "huker-nodekeeper", "huker-sysmgr")
 })
 
 func TestMain(m *testing.M) {

@@ -131,6 +131,11 @@ func (s *site) settle(p *plane, host string) {
 			"--data-dir", filepath.Join(p.dir, at.id), "--health-listen", "", "--docker-host", at.docker,
 			"--listen", fmt.Sprintf("%s:%d", at.address, 20000+100*n+share),
 		})
+		if at.host != nil && n == len(places)-1 { // it has what guests run from the others
+			nothing := filepath.Join(p.dir, "nothing")
+			require.NoError(t, os.MkdirAll(nothing, 0o700))
+			args = append(args, "--bin-dir", nothing)
+		}
 		if at.subnet != "" {
 			args = append(args, "--subnet", at.subnet)
 		}

@@ -34,6 +34,7 @@ type HostView struct {
 	Labels        map[string]string `json:"labels"`
 	Version       string            `json:"version"`
 	Engine        string            `json:"engine"`
+	Trouble       string            `json:"trouble,omitempty" doc:"Why it takes no databases, or cannot do all that it should; absent: all is well"`
 	Capacity      HostAmount        `json:"capacity"`
 	Used          HostAmount        `json:"used"`
 	InstanceCount int               `json:"instanceCount"`
@@ -159,7 +160,7 @@ func (s *server) actOnHost(ctx context.Context, r *request, in *HostActionBody) 
 
 func hostView(h model.Host, used model.HostUsage) HostView {
 	v := HostView{
-		Name: h.ID, Up: h.Up, Drained: h.Drained, Address: h.Address, Subnet: h.Subnet, Labels: h.Labels, Version: h.Version, Engine: h.Engine,
+		Name: h.ID, Up: h.Up, Drained: h.Drained, Address: h.Address, Subnet: h.Subnet, Labels: h.Labels, Version: h.Version, Engine: h.Engine, Trouble: h.Trouble,
 		Capacity: HostAmount{CPUs: h.CPUs, RAM: h.RAMMB, Disk: h.DiskGB}, Used: HostAmount{CPUs: used.CPUs, RAM: used.RAMMB, Disk: used.DiskGB},
 		InstanceCount: used.Instances, Created: Time{h.Created},
 	}

@@ -21,7 +21,7 @@ func TestHosts(t *testing.T) {
 	w.update(func(tx metastore.Tx) error {
 		return tx.Hosts().Put(t.Context(), model.Host{
 			ID: "db1", Name: "db1", CPUs: 4, RAMMB: 8192, DiskGB: 100, Up: true, Since: w.clock(), Address: "192.0.2.1", Subnet: "10.88.1.0/24",
-			Labels: map[string]string{"zone": "east"}, Created: w.clock(),
+			Labels: map[string]string{"zone": "east"}, Created: w.clock(), Trouble: "it has no agent yet",
 		})
 	})
 	h := w.call(admin, "GET", hosts+"/db1", "").get("host").(map[string]any)
@@ -29,6 +29,7 @@ func TestHosts(t *testing.T) {
 	require.Equal(t, map[string]any{"cpus": 4.0, "ram": 8192.0, "disk": 100.0}, h["capacity"])
 	require.Equal(t, map[string]any{"zone": "east"}, h["labels"])
 	require.NotNil(t, h["since"])
+	require.Equal(t, "it has no agent yet", h["trouble"])
 
 	for _, action := range []string{"drain", "undrain"} {
 		require.Equal(t, 202, w.call(admin, "POST", hosts+"/db1/action", `{"`+action+`":{}}`).status)

@@ -22,6 +22,8 @@ func hostState(h client.Host) string {
 	switch {
 	case h.Up && h.Drained:
 		return "up, drained"
+	case h.Up && h.Trouble != "":
+		return "up, in trouble"
 	case h.Up:
 		return "up"
 	case h.Since == "":
@@ -88,13 +90,17 @@ func (a *app) newHostShow() *cobra.Command {
 }
 
 func (a *app) printHost(cmd *cobra.Command, h client.Host) error {
-	return a.printOne(cmd, h, []pair{
+	fields := []pair{
 		{"name", h.Name}, {"state", hostState(h)}, {"since", h.Since}, {"address", h.Address}, {"databases in", h.Subnet},
 		{"databases", h.Instances}, {"memory", fmt.Sprintf("%d of %d MB taken", h.Used.RAM, h.Capacity.RAM)},
 		{"disk", fmt.Sprintf("%d of %d GB taken", h.Used.Disk, h.Capacity.Disk)},
 		{"cpus", fmt.Sprintf("%g, promised %g times over", h.Capacity.CPUs, h.Used.CPUs/max(h.Capacity.CPUs, 1))},
 		{"labels", labelList(h.Labels)}, {"sysmgr", h.Version}, {"container runtime", h.Engine}, {"added", h.Created},
-	})
+	}
+	if h.Trouble != "" {
+		fields = append(fields, pair{"trouble", h.Trouble})
+	}
+	return a.printOne(cmd, h, fields)
 }
 
 func (a *app) newHostAdd() *cobra.Command {

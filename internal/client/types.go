@@ -200,6 +200,7 @@ type Host struct {
 	Labels    map[string]string `json:"labels"`
 	Version   string            `json:"version"`
 	Engine    string            `json:"engine"`
+	Trouble   string            `json:"trouble,omitempty"`
 	Capacity  HostAmount        `json:"capacity"`
 	Used      HostAmount        `json:"used"`
 	Instances int               `json:"instanceCount"`

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -210,15 +211,17 @@ func surveyed(before []model.Host, alive map[string]protocol.HostStatus, within 
 		if !h.Up {
 			h.Up, h.Since = true, now
 		}
+		var troubles []string
 		if h.Subnet == "" {
 			var err error
 			if h.Subnet, err = subnetFor(status, s.rows, within); err != nil {
-				s.troubles = append(s.troubles, fmt.Errorf("host %s: %w", id, err))
+				s.troubles, troubles = append(s.troubles, fmt.Errorf("host %s: %w", id, err)), append(troubles, err.Error())
 			}
 		}
 		if status.Trouble != "" {
-			s.troubles = append(s.troubles, fmt.Errorf("host %s: %s", id, status.Trouble))
+			s.troubles, troubles = append(s.troubles, fmt.Errorf("host %s: %s", id, status.Trouble)), append(troubles, status.Trouble)
 		}
+		h.Trouble = cut(strings.Join(troubles, "; "), model.MostTrouble)
 		s.rows[id] = h
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.rows)) {
@@ -234,11 +237,19 @@ func surveyed(before []model.Host, alive map[string]protocol.HostStatus, within 
 	return s
 }
 
+// cut bounds what a host says, in bytes; a character that does not fit whole is left out.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "")
+}
+
 func sameHost(a, b model.Host) bool {
 	labels := maps.Equal(a.Labels, b.Labels)
 	a.Labels, b.Labels = nil, nil
 	return labels && a.ID == b.ID && a.Name == b.Name && a.CPUs == b.CPUs && a.RAMMB == b.RAMMB && a.DiskGB == b.DiskGB && a.Drained == b.Drained &&
-		a.Address == b.Address && a.Subnet == b.Subnet && a.Up == b.Up && a.Since.Equal(b.Since) && a.Version == b.Version && a.Engine == b.Engine &&
+		a.Address == b.Address && a.Subnet == b.Subnet && a.Up == b.Up && a.Since.Equal(b.Since) && a.Version == b.Version && a.Engine == b.Engine && a.Trouble == b.Trouble &&
 		a.Created.Equal(b.Created)
 }
 

@@ -77,6 +77,7 @@ func TestSurveySaysWhatIsWrong(t *testing.T) {
 		}
 		require.Len(t, s.troubles, 1, name)
 		require.ErrorContains(t, s.troubles[0], c.want, name)
+		require.Contains(t, "host b: "+s.rows["b"].Trouble, c.want, name)
 	}
 }
 

@@ -60,8 +60,12 @@ type Host struct {
 	Since   time.Time
 	Version string // of its sysmgr
 	Engine  string // its container runtime
+	Trouble string // why it takes no databases, or not all that it should, in words for operators; at most MostTrouble bytes
 	Created time.Time
 }
+
+// MostTrouble bounds Host.Trouble, in bytes.
+const MostTrouble = 1024
 
 // HostUsage is what the instances on a host take, deletions under way included.
 type HostUsage struct {

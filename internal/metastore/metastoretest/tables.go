@@ -139,7 +139,7 @@ func hosts(t *testing.T, s metastore.Store) {
 	require.Empty(t, all())
 	a := model.Host{
 		ID: "a", Name: "zeta", Labels: map[string]string{"rack": "1", "päck": `"`}, CPUs: 1.5, RAMMB: 1, DiskGB: 2, Drained: true,
-		Address: "192.0.2.1", Subnet: "10.88.1.0/24", Up: true, Since: at(2), Version: "1", Engine: "docker", Created: at(1),
+		Address: "192.0.2.1", Subnet: "10.88.1.0/24", Up: true, Since: at(2), Version: "1", Engine: "docker", Trouble: "no room: ü", Created: at(1),
 	}
 	b := model.Host{ID: "b", Name: "alpha"}
 	for range 2 {

@@ -130,7 +130,8 @@ func findImage() string {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	args := []string{"image", "ls", "--no-trunc", "-q", "--filter", "label=io.huker.kind=database", "--filter", "label=io.huker.engine=mysql"}
+	// By name: images that others derive have its labels too, the broken ones of tests among them.
+	args := []string{"image", "ls", "--no-trunc", "-q", "--filter", "reference=huker/mysql", "--filter", "label=io.huker.kind=database"}
 	if v := os.Getenv(ImageEnv); v != "" {
 		args = []string{"image", "inspect", "-f", "{{.Id}}", v}
 	}

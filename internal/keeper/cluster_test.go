@@ -112,7 +112,8 @@ func (s *sim) ask(change func(*model.Cluster)) {
 
 func TestASwitchover(t *testing.T) {
 	s := newSim(t, "a", "b", "c")
-	s.keep()
+	k := s.keeper()
+	s.runs(k)
 	s.until("whole", wholeAgain)
 	w, stop := s.writes()
 	defer stop()
@@ -123,6 +124,7 @@ func TestASwitchover(t *testing.T) {
 		s.ask(func(row *model.Cluster) {
 			row.Switchover = &model.Switchover{Serial: int64(serial + 1), From: was, To: to, Asked: time.Now(), Timeout: 10 * time.Second}
 		})
+		k.clusterChanged(simCluster)
 		row := s.until("switched", func(row model.Cluster) bool { return row.Switchover.Finished && wholeAgain(row) })
 		require.NotEqual(t, was, row.PrimaryID)
 		if to != "" {

@@ -339,7 +339,7 @@ func (s *simulated) startHosts() {
 		carrier := etcdbus.New(store, etcdbus.Config{})
 		host, err := sysmgr.New(sysmgr.Config{
 			Host: id, Deployment: "huker", Version: "bench", GuestsDir: filepath.Join(s.dir, id, "guests"), BinDir: filepath.Join(s.dir, id, "bin"),
-			Agent: "agent", Network: "huker", UID: os.Getuid(), GID: os.Getgid(), Subnet: s.subnet(h), Address: fmt.Sprintf("10.1.0.%d", h+1),
+			Programs: sysmgr.Installed("agent"), Network: "huker", UID: os.Getuid(), GID: os.Getgid(), Subnet: s.subnet(h), Address: fmt.Sprintf("10.1.0.%d", h+1),
 		}, driver, open{}, store, carrier, sysmgr.Capacity{CPUs: 64, RAMMB: 512 << 10, DiskGB: 16 << 10, Engine: "fake"}, slog.New(slog.DiscardHandler))
 		require.NoError(b, err)
 		running.Go(func() {

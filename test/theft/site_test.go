@@ -250,7 +250,7 @@ func (s *site) startHost(id string, n int) {
 	engine.OnStart(func(_ context.Context, p *fake.Process) { s.startGuest(id, p.Container.Labels["io.huker.instance"]) })
 	e := s.open(identity(t, s.issue("host", id, fmt.Sprintf("10.1.0.%d", n+1))))
 	host, err := sysmgr.New(sysmgr.Config{
-		Host: id, Deployment: deployment, Version: "test", GuestsDir: s.guestsDir(id), BinDir: filepath.Join(s.dir, id, "bin"), Agent: "agent",
+		Host: id, Deployment: deployment, Version: "test", GuestsDir: s.guestsDir(id), BinDir: filepath.Join(s.dir, id, "bin"), Programs: sysmgr.Installed("agent"),
 		Network: deployment, UID: os.Getuid(), GID: os.Getgid(), Subnet: subnet, Address: fmt.Sprintf("10.1.0.%d", n+1),
 		SessionTTL: 20 * time.Second, // a busy machine is no failure of the test
 	}, driver, wall{}, e.Coord, e.Bus, sysmgr.Capacity{CPUs: 8, RAMMB: 16 << 10, DiskGB: 100, Engine: "fake"}, quiet())

@@ -38,6 +38,7 @@ import (
 	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/fake"
+	"github.com/huker/huker/test/plane"
 )
 
 // Size of the simulated fleet. HUKER_BENCH_INSTANCES and HUKER_BENCH_HOSTS make it another one, for trials.
@@ -103,7 +104,7 @@ func BenchmarkFleet(b *testing.B) {
 func simulate(b *testing.B) *simulated {
 	b.Helper()
 	testenv.RequireDocker(b)
-	s := &simulated{b: b, dir: b.TempDir(), etcd: etcdtest.Start(b), listen: freeAddress(b)}
+	s := &simulated{b: b, dir: b.TempDir(), etcd: etcdtest.Start(b), listen: plane.FreeAddress(b)}
 	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.dir+"/",
 		"github.com/huker/huker/cmd/huker-api", "github.com/huker/huker/cmd/huker-nodekeeper")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

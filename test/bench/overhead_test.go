@@ -65,7 +65,7 @@ func median(v []float64) float64 {
 var locks = regexp.MustCompile(`(?m)^(super_read_only|read_only|offline_mode|skip_replica_start|ssl_|init_file|persisted_globals_load).*\n`)
 
 // plainTwin runs the instance's mysqld with its configuration in a plain container, and gives its address.
-func plainTwin(b *testing.B, p *plane, id string) string {
+func plainTwin(b *testing.B, p *deployment, id string) string {
 	b.Helper()
 	state := p.container(b, id)
 	conf := run(b, "docker", "exec", state.Name, "cat", "/huker/run/my.cnf")

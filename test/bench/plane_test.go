@@ -6,11 +6,8 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,11 +22,8 @@ import (
 
 	"github.com/huker/huker/images"
 	"github.com/huker/huker/internal/client"
-	"github.com/huker/huker/internal/controlplane"
-	"github.com/huker/huker/internal/deploy"
-	"github.com/huker/huker/internal/testenv"
 	"github.com/huker/huker/runtime"
-	"github.com/huker/huker/runtime/docker"
+	"github.com/huker/huker/test/plane"
 )
 
 const (
@@ -37,72 +31,18 @@ const (
 	password = "benchmark-1-Password"
 )
 
-// plane is a deployment of the benchmark's own.
-type plane struct {
-	name   string
-	api    *client.Client
-	engine *docker.Driver
-}
+// deployment is one of the benchmark's own.
+type deployment struct{ *plane.Plane }
 
-func start(b *testing.B) *plane {
+func start(b *testing.B) *deployment {
 	b.Helper()
-	host := testenv.RequireDocker(b)
-	testenv.RequireRoot(b)
-	p := &plane{name: "bench-" + testenv.Suffix(b)}
-	dir := b.TempDir()
-	data := filepath.Join(dir, "data")
-	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/",
-		"github.com/huker/huker/cmd/huker", "github.com/huker/huker/cmd/huker-guestagent", "github.com/huker/huker/cmd/huker-supervisor")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	require.NoError(b, err, "%s", out)
-	p.engine, err = docker.Open(b.Context(), docker.Config{Host: host, Owner: p.name})
-	require.NoError(b, err)
-	listen := freeAddress(b)
-	serve := exec.Command(filepath.Join(dir, "huker"), "serve", "--name", p.name, "--data-dir", data, "--listen", listen, "--log-level", "warn")
-	require.NoError(b, serve.Start())
-	b.Cleanup(func() {
-		_ = serve.Process.Kill()
-		_ = serve.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		all, _ := p.engine.List(ctx, nil)
-		for _, c := range all {
-			_ = p.engine.Remove(ctx, c.Name)
-		}
-		require.NoError(b, deploy.Down(ctx, p.engine, p.name, data, true, func(string) {}))
-	})
-	require.Eventually(b, func() bool {
-		r, err := http.Get("http://" + listen + "/healthz")
-		if err != nil {
-			return false
-		}
-		_ = r.Body.Close()
-		return r.StatusCode == http.StatusOK
-	}, time.Minute, 50*time.Millisecond)
-	var admin controlplane.Admin
-	text, err := os.ReadFile(filepath.Join(data, controlplane.AdminFile))
-	require.NoError(b, err)
-	require.NoError(b, json.Unmarshal(text, &admin))
-	p.api, err = client.New(client.Config{
-		AuthURL: admin.Endpoint + "/identity", Username: admin.Username, Password: admin.Password, Project: admin.Project,
-	})
-	require.NoError(b, err)
-	return p
-}
-
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return &deployment{plane.Start(b)}
 }
 
 // create asks for a database and gives its id.
-func (p *plane) create(b *testing.B, flavor string) string {
+func (p *deployment) create(b *testing.B, flavor string) string {
 	b.Helper()
-	i, err := p.api.CreateInstance(b.Context(), client.NewInstance{
+	i, err := p.API.CreateInstance(b.Context(), client.NewInstance{
 		Name: "bench", Flavor: flavor, Volume: client.Volume{Size: 5}, Databases: []client.Database{{Name: "bench"}},
 		Users: []client.NewUser{{Name: user, Password: password, Databases: []client.Database{{Name: "bench"}}}},
 	})
@@ -111,10 +51,10 @@ func (p *plane) create(b *testing.B, flavor string) string {
 }
 
 // address waits until a database has one.
-func (p *plane) address(b *testing.B, id string) string {
+func (p *deployment) address(b *testing.B, id string) string {
 	b.Helper()
 	for {
-		i, err := p.api.Instance(b.Context(), id)
+		i, err := p.API.Instance(b.Context(), id)
 		require.NoError(b, err)
 		require.False(b, i.Failed(), "%+v", i.Fault)
 		if a := i.Address(); a != "" {
@@ -124,18 +64,18 @@ func (p *plane) address(b *testing.B, id string) string {
 	}
 }
 
-func (p *plane) remove(b *testing.B, id string) {
+func (p *deployment) remove(b *testing.B, id string) {
 	b.Helper()
-	require.NoError(b, p.api.DeleteInstance(b.Context(), id))
+	require.NoError(b, p.API.DeleteInstance(b.Context(), id))
 	require.Eventually(b, func() bool {
-		_, err := p.api.Instance(b.Context(), id)
+		_, err := p.API.Instance(b.Context(), id)
 		return client.NotFound(err)
 	}, time.Minute, 20*time.Millisecond)
 }
 
-func (p *plane) container(b *testing.B, id string) runtime.State {
+func (p *deployment) container(b *testing.B, id string) runtime.State {
 	b.Helper()
-	all, err := p.engine.List(b.Context(), map[string]string{"io.huker.instance": id})
+	all, err := p.Engine.List(b.Context(), map[string]string{"io.huker.instance": id})
 	require.NoError(b, err)
 	require.Len(b, all, 1)
 	return all[0]

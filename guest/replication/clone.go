@@ -154,18 +154,20 @@ func (s *Server) prepareClone(ctx context.Context, c *sql.Conn, donor protocol.M
 	if err != nil {
 		return err
 	}
-	var shut bool
+	var shut, superReadOnly bool
 	var state string
-	err = c.QueryRowContext(ctx, `SELECT @@GLOBAL.offline_mode AND @@GLOBAL.super_read_only AND @@GLOBAL.read_only, @@GLOBAL.server_uuid,
+	err = c.QueryRowContext(ctx, `SELECT @@GLOBAL.offline_mode AND @@GLOBAL.read_only, @@GLOBAL.super_read_only, @@GLOBAL.server_uuid,
 		COALESCE((SELECT CONCAT(BEGIN_TIME, ' ', SOURCE) FROM performance_schema.clone_status), ''),
-		COALESCE((SELECT STATE FROM performance_schema.clone_status), '')`).Scan(&shut, &before.UUID, &before.Before, &state)
+		COALESCE((SELECT STATE FROM performance_schema.clone_status), '')`).Scan(&shut, &superReadOnly, &before.UUID, &before.Before, &state)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the server's state: %w", err)
-	case !shut || ch.receiver != "OFF" || !s.remembered().off:
-		return fmt.Errorf("%w: the server is not shut", ErrRefused)
 	case state == "In Progress":
 		return fmt.Errorf("%w: another one has not ended", ErrPending)
+	case shut && !superReadOnly && s.cfg.Clones.unfinished(): // whoever began one died in the middle of it
+		return errors.Join(fmt.Errorf("%w: it is shut first", ErrPending), run(ctx, c, setReadOnly))
+	case !shut || !superReadOnly || ch.receiver != "OFF" || !s.remembered().off:
+		return fmt.Errorf("%w: the server is not shut", ErrRefused)
 	}
 	if ch.host != "" {
 		if err := run(ctx, c, "STOP REPLICA"); err != nil {
@@ -228,6 +230,11 @@ func (s *Server) clone(ctx context.Context, c *sql.Conn, donor protocol.Member, 
 		GLOBAL clone_max_concurrency = ?, GLOBAL clone_enable_compression = ?, GLOBAL clone_max_data_bandwidth = ?`,
 		donor.Address+":3306", s.cfg.CA, s.cfg.Cert, s.cfg.Key, min(max(threads, 1), 128), clones.Compress, clones.MaxMBps)
 	if err == nil {
+		// CLONE is refused under super_read_only. read_only stays, clients are shut out, and what anybody wrote would not outlast the clone.
+		s.remember(func(m *memory) { m.off = false })
+		err = run(ctx, c, "SET GLOBAL super_read_only = OFF")
+	}
+	if err == nil {
 		err = run(ctx, c, "CLONE INSTANCE FROM ?@?:3306 IDENTIFIED BY '' REQUIRE SSL", cloneUser, donor.Address)
 	}
 	switch {
@@ -243,6 +250,9 @@ func (s *Server) clone(ctx context.Context, c *sql.Conn, donor protocol.Member, 
 		return err
 	}
 	// Nothing was touched: the server is who it was.
+	if shut := run(ctx, c, setReadOnly); shut != nil {
+		return errors.Join(err, shut)
+	}
 	if undone := clones.undo(before.UUID); undone != nil {
 		return errors.Join(err, undone)
 	}

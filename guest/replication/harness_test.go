@@ -101,7 +101,7 @@ func (n *node) dial(user, password string, local bool) *sql.DB {
 	n.t.Helper()
 	db, err := admin.Dial(admin.Login{Socket: n.Socket(), User: user, Password: password, Local: local}, replication.MinConnections+20)
 	n.ok(err)
-	deadline := time.Now().Add(3 * time.Minute) // a machine that copies the data of many servers at once is slow to start any
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := db.PingContext(n.t.Context())
 		if err == nil {

@@ -90,8 +90,7 @@ func found(t *testing.T, seed uint64) *trial {
 	c := &trial{T: t, plane: plane.Start(t), dice: rand.New(rand.NewPCG(seed, 1)), containers: map[string]fault.Container{}} //nolint:gosec // a course that can be taken again
 	t.Cleanup(func() {
 		if t.Failed() {
-			log := c.plane.Output()
-			t.Logf("the control plane's log:\n%s", log[max(0, len(log)-64<<10):])
+			c.tell()
 		}
 	})
 	acks := 1
@@ -141,6 +140,23 @@ func found(t *testing.T, seed uint64) *trial {
 	require.NoError(t, c.set.Prepare(t.Context()))
 	require.NoError(t, c.registers.Prepare(t.Context()))
 	return c
+}
+
+// tell shows what the control plane and the agents had to say.
+func (c *trial) tell() {
+	var lines []string
+	for line := range strings.Lines(c.plane.Output()) {
+		if !strings.Contains(line, `"msg":"request"`) {
+			lines = append(lines, line)
+		}
+	}
+	c.Logf("the control plane's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-400):], ""))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 20*time.Second)
+	defer cancel()
+	for _, container := range c.containers {
+		out, err := container.Machine.Exec(ctx, "sh", "-c", "docker logs --tail 300 "+container.Name+" 2>&1")
+		c.Logf("log of %s: %v\n%s", container.Name, err, out)
+	}
 }
 
 // troubles are what keeps a cluster from being whole.

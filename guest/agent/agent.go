@@ -129,6 +129,9 @@ func New(cfg Config) (*Agent, error) {
 		Epoch: a.records.epoch(), RestartsDone: restarts.Done,
 		Mysqld: protocol.MysqldStatus{State: protocol.MysqldPreparing, Version: cfg.Guest.Version},
 	})
+	if a.roster.several() {
+		a.status.quiet(quietMost)
+	}
 	return a, nil
 }
 

@@ -321,8 +321,8 @@ func (c call) look(ctx context.Context, r protocol.LookRequest) (any, error) {
 	if err := c.status.reread(ctx, c.wake); err != nil {
 		return nil, err
 	}
-	now, _ := c.status.get()
-	return now, nil
+	now, _, err := c.status.tell(ctx)
+	return now, err
 }
 
 // absent is the part of a server that cannot be asked.

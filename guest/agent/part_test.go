@@ -272,3 +272,40 @@ func TestAGuestThatLeftItsCluster(t *testing.T) {
 		t.Fatalf("%+v, %v, %v", got, err, members.peers())
 	}
 }
+
+// TestAnAgentThatComesSaysNothingBeforeItHasLooked: mysqld runs and leads. The agent dies, and another one comes: nobody is told that mysqld starts, which
+// would have it replaced.
+func TestAnAgentThatComesSaysNothingBeforeItHasLooked(t *testing.T) {
+	g, _ := newMember(t)
+	g.start()
+	g.put(leading(1))
+	g.until("leading", func(s protocol.GuestStatus) bool { return serving(s) && s.Part != nil && s.Part.Open() })
+	g.sup.set(func(s *control.Status) { s.Mysqld.Phase = control.Running })
+	told, err := g.store.Watch(t.Context(), protocol.GuestStatusKey(self))
+	must(t, err)
+	for range 5 {
+		g.stop()
+		g.start()
+		var s protocol.GuestStatus
+		must(t, g.call(protocol.KindLook, protocol.LookRequest{}, &s))
+		if s.Part == nil || !s.Part.Open() {
+			t.Fatalf("asked at once, it says %+v of %+v", s.Part, s.Mysqld)
+		}
+		g.until("published", func(s protocol.GuestStatus) bool { return !s.AgentSince.IsZero() })
+	}
+	for {
+		select {
+		case e := <-told:
+			var s protocol.GuestStatus
+			if e.Entry == nil {
+				continue // a session has ended
+			}
+			must(t, json.Unmarshal(e.Entry.Value, &s))
+			if s.Part == nil || !s.Part.Open() {
+				t.Fatalf("it told %+v of %+v", s.Part, s.Mysqld)
+			}
+		default:
+			return
+		}
+	}
+}

@@ -32,7 +32,10 @@ func (a *Agent) publishSession(ctx context.Context, again *retry) error {
 	}
 	key := protocol.GuestStatusKey(a.cfg.Guest.Instance)
 	for {
-		now, changed := a.status.get()
+		now, changed, err := a.status.tell(ctx)
+		if err != nil {
+			return err
+		}
 		value, err := json.Marshal(now)
 		if err != nil {
 			return fmt.Errorf("write the status: %w", err)

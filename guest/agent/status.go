@@ -20,6 +20,7 @@ type status struct {
 	reading int           // readings that were begun
 	done    int           // the newest that is over
 	busy    bool          // somebody reads mysqld, time and again
+	hush    time.Time     // until then nobody is told, unless something was read before
 }
 
 func newStatus(s protocol.GuestStatus) *status {
@@ -31,6 +32,38 @@ func (s *status) get() (protocol.GuestStatus, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now, s.changed
+}
+
+// quietMost is how long an agent that has come says nothing of a mysqld that runs, and does not let it in: then it says that it starts.
+const quietMost = 5 * time.Second
+
+// quiet has nobody be told before a server was read, for a while: an agent that has just come to a mysqld that runs knows less of it than the one before has said.
+func (s *status) quiet(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hush = time.Now().Add(d)
+}
+
+// tell is get, as soon as there is something to be told.
+func (s *status) tell(ctx context.Context) (protocol.GuestStatus, <-chan struct{}, error) {
+	for {
+		s.mu.Lock()
+		now, changed, left := s.now, s.changed, time.Until(s.hush)
+		s.mu.Unlock()
+		if left <= 0 {
+			return now, changed, nil
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-t.C:
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return now, changed, ctx.Err()
+		}
+	}
 }
 
 // serving gives the server while the database serves, else nil and a channel as of get.
@@ -67,6 +100,11 @@ func (s *status) set(run time.Time, server *admin.Server, change func(now *proto
 	before, had := s.now, s.server
 	s.run, s.server = run, server
 	change(&s.now)
+	if !s.hush.IsZero() {
+		s.hush = time.Time{}
+		close(s.changed)
+		s.changed = make(chan struct{})
+	}
 	s.signal(before, had)
 }
 

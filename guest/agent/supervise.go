@@ -18,6 +18,7 @@ func (a *Agent) superviseLoop(ctx context.Context) {
 		held   control.Mysqld // the run that the tenure is of
 		end    = func() {}    // ends it
 		failed bool           // the last Watch
+		came   = true         // this agent has not heard of mysqld before
 	)
 	defer func() { end() }()
 	for ctx.Err() == nil {
@@ -40,7 +41,12 @@ func (a *Agent) superviseLoop(ctx context.Context) {
 		}
 		end()
 		held, end = control.Mysqld{}, func() {}
-		a.observe(m, false)
+		if came && m.Phase == control.Running && a.roster.several() { // it may well be the primary: nothing is said of it before it was read
+			a.status.update(func(now *protocol.GuestStatus) { a.outside(now, m) })
+		} else {
+			a.observe(m, false)
+		}
+		came = false
 		if up(m) {
 			held, end = m, a.beginTenure(ctx, m)
 		}
@@ -59,26 +65,25 @@ func sameRun(a, b control.Mysqld) bool { return up(b) && a.Pid == b.Pid && a.Sta
 
 // observe puts what the supervisor says into the status. While a tenure goes on, what the database is for its clients is the tenure's to say.
 func (a *Agent) observe(m control.Mysqld, tenure bool) {
-	change := func(now *protocol.GuestStatus) {
-		now.Mysqld.Pid, now.Mysqld.Crashes, now.Mysqld.LastExit = m.Pid, m.Crashes, m.LastExit
-		if tenure {
-			return
-		}
-		now.Part = a.absent(m)
-		now.Mysqld.State, now.Mysqld.Since, now.Fault = string(m.Phase), m.Since, m.Reason
-		if m.Phase == control.Running {
-			now.Mysqld.State = protocol.MysqldStarting // it answers, but not for its clients yet
-		}
-		now.ConfigMemMB = m.MemoryMB
-		if size, ok := a.done.size(m); ok {
-			now.ConfigMemMB = size.MemoryMB
-		}
-	}
 	if tenure {
-		a.status.update(change)
+		a.status.update(func(now *protocol.GuestStatus) { now.Mysqld.Pid, now.Mysqld.Crashes, now.Mysqld.LastExit = m.Pid, m.Crashes, m.LastExit })
 		return
 	}
-	a.status.shut(change)
+	a.status.shut(func(now *protocol.GuestStatus) { a.outside(now, m) })
+}
+
+// outside is what is known of a run of mysqld without asking it.
+func (a *Agent) outside(now *protocol.GuestStatus, m control.Mysqld) {
+	now.Mysqld.Pid, now.Mysqld.Crashes, now.Mysqld.LastExit = m.Pid, m.Crashes, m.LastExit
+	now.Part = a.absent(m)
+	now.Mysqld.State, now.Mysqld.Since, now.Fault = string(m.Phase), m.Since, m.Reason
+	if m.Phase == control.Running {
+		now.Mysqld.State = protocol.MysqldStarting // it answers, but not for its clients yet
+	}
+	now.ConfigMemMB = m.MemoryMB
+	if size, ok := a.done.size(m); ok {
+		now.ConfigMemMB = size.MemoryMB
+	}
 }
 
 // readyLoop tells the supervisor, once, that this agent works: it has the database in hand, or there is none to be had now. A binary that never

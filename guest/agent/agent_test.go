@@ -19,7 +19,7 @@ func TestALoneDatabaseIsOpenedAndOpenedAgain(t *testing.T) {
 	g.store.setAway(true) // a lone database needs no coordination
 	a := g.start()
 	for {
-		s, _ := a.status.get()
+		s := a.status.get()
 		if serving(s) {
 			break
 		}
@@ -97,7 +97,7 @@ func TestTheNewestRecordDecides(t *testing.T) {
 	waitCtx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	must(t, a.status.holds(waitCtx, g.sup.run()))
-	if s, _ := a.status.get(); s.Mysqld.State != protocol.MysqldLocked || s.Epoch != 4 {
+	if s := a.status.get(); s.Mysqld.State != protocol.MysqldLocked || s.Epoch != 4 {
 		t.Fatalf("%+v", s)
 	}
 	g.store.setAway(false)

@@ -359,7 +359,7 @@ func (g *guest) start() *Agent {
 // published is the present agent's status in coordination; zero while there is none.
 func (g *guest) published() protocol.GuestStatus {
 	s := g.anyPublished()
-	if now, _ := g.agent.status.get(); !s.AgentSince.Equal(now.AgentSince) {
+	if now := g.agent.status.get(); !s.AgentSince.Equal(now.AgentSince) {
 		return protocol.GuestStatus{}
 	}
 	return s

@@ -193,7 +193,7 @@ func (a *Agent) inside(ctx context.Context, f func(s *admin.Server) (any, error)
 }
 
 func (a *Agent) notReady() error {
-	now, _ := a.status.get()
+	now := a.status.get()
 	if now.Fault != "" {
 		return fail(admin.ErrNotReady, "the database does not serve now (%s): %s", now.Mysqld.State, now.Fault)
 	}

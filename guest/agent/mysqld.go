@@ -91,7 +91,7 @@ func (c call) configure(ctx context.Context, r protocol.ConfigureRequest) (any, 
 			return nil, err
 		}
 		c.status.update(func(now *protocol.GuestStatus) { now.ConfigMemMB = r.MemoryMB })
-		reply, _ := c.status.get()
+		reply := c.status.get()
 		return reply, nil
 	})
 }

@@ -290,7 +290,7 @@ func (p *player) rebuild(ctx context.Context, s *failover.Status) bool {
 
 // orderRebuild takes the order to replace this server's data.
 func (c call) orderRebuild(_ context.Context, r protocol.RebuildRequest) (any, error) {
-	now, _ := c.status.get()
+	now := c.status.get()
 	record, err := c.records.newest()
 	if err != nil {
 		return nil, err

@@ -27,11 +27,11 @@ func newStatus(s protocol.GuestStatus) *status {
 	return &status{now: s, changed: make(chan struct{}), ended: make(chan struct{})}
 }
 
-// get gives the status, and a channel that is closed when it is no longer the present one.
-func (s *status) get() (protocol.GuestStatus, <-chan struct{}) {
+// get gives the status.
+func (s *status) get() protocol.GuestStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now, s.changed
+	return s.now
 }
 
 // quietMost is how long an agent that has come says nothing of a mysqld that runs, and does not let it in: then it says that it starts.
@@ -44,7 +44,7 @@ func (s *status) quiet(d time.Duration) {
 	s.hush = time.Now().Add(d)
 }
 
-// tell is get, as soon as there is something to be told.
+// tell gives the status, as soon as there is something to be told, and a channel that is closed when it is no longer the present one.
 func (s *status) tell(ctx context.Context) (protocol.GuestStatus, <-chan struct{}, error) {
 	for {
 		s.mu.Lock()
@@ -66,7 +66,7 @@ func (s *status) tell(ctx context.Context) (protocol.GuestStatus, <-chan struct{
 	}
 }
 
-// serving gives the server while the database serves, else nil and a channel as of get.
+// serving gives the server while the database serves, else nil and a channel as of tell.
 func (s *status) serving() (*admin.Server, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,7 +66,9 @@ func sameRun(a, b control.Mysqld) bool { return up(b) && a.Pid == b.Pid && a.Sta
 // observe puts what the supervisor says into the status. While a tenure goes on, what the database is for its clients is the tenure's to say.
 func (a *Agent) observe(m control.Mysqld, tenure bool) {
 	if tenure {
-		a.status.update(func(now *protocol.GuestStatus) { now.Mysqld.Pid, now.Mysqld.Crashes, now.Mysqld.LastExit = m.Pid, m.Crashes, m.LastExit })
+		a.status.update(func(now *protocol.GuestStatus) {
+			now.Mysqld.Pid, now.Mysqld.Crashes, now.Mysqld.LastExit = m.Pid, m.Crashes, m.LastExit
+		})
 		return
 	}
 	a.status.shut(func(now *protocol.GuestStatus) { a.outside(now, m) })

@@ -132,13 +132,15 @@ func found(t *testing.T, seed uint64) *trial {
 	c.clock = workload.NewClock()
 	c.set = &workload.Set{Connector: endpoint, Clock: c.clock, Writers: 8, Pace: 5 * time.Millisecond}
 	c.registers = &workload.Registers{Connector: endpoint, Clock: c.clock, Seed: seed, Clients: 4, Pace: 10 * time.Millisecond, Sure: true}
-	c.watch = &workload.Watch{Members: members, Clock: c.clock}
+	// Who says that he is open is asked to write: a primary that was given up may say so until its agent hears of that, and gets no acknowledgement any more.
+	c.watch = &workload.Watch{Members: members, Clock: c.clock, Every: 50 * time.Millisecond, Write: true}
 	c.health = &workload.Health{Clock: c.clock, Ask: func(ctx context.Context) ([]string, error) {
 		now, err := c.plane.API.Cluster(ctx, c.id)
 		return troubles(now), err
 	}}
 	require.NoError(t, c.set.Prepare(t.Context()))
 	require.NoError(t, c.registers.Prepare(t.Context()))
+	require.NoError(t, c.watch.Prepare(t.Context(), endpoint))
 	return c
 }
 

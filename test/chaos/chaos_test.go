@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	usualDuration = 90 * time.Second
+	usualDuration = 60 * time.Second
 	usualSeed     = 20261
 	healthLimit   = 120 * time.Second // from when the last fault is over until all is well
 	user          = "app"

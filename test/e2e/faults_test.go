@@ -28,6 +28,9 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	}
 	t.Run("clusters", func(t *testing.T) {
 		t.Parallel()
+		if onSite != nil {
+			t.Skip("SKIPPED, NOT TESTED: clusters on a fleet")
+		}
 		clusterKilledAtEveryPoint(t)
 	})
 	t.Run("replicas", func(t *testing.T) {

@@ -26,17 +26,15 @@ func TestKilledAtEveryPoint(t *testing.T) {
 			killedAt(t, point)
 		})
 	}
-	t.Run("clusters", func(t *testing.T) {
-		t.Parallel()
-		if onSite != nil {
-			t.Skip("SKIPPED, NOT TESTED: clusters on a fleet")
-		}
-		clusterKilledAtEveryPoint(t)
-	})
-	t.Run("replicas", func(t *testing.T) {
-		t.Parallel()
-		replicaKilledAtEveryPoint(t)
-	})
+	for name, walk := range map[string]func(*testing.T){"clusters": clusterKilledAtEveryPoint, "replicas": replicaKilledAtEveryPoint} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if onSite != nil {
+				t.Skip("SKIPPED, NOT TESTED: clusters on a fleet")
+			}
+			walk(t)
+		})
+	}
 }
 
 func killedAt(t *testing.T, point fault.Point) {

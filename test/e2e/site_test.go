@@ -187,8 +187,8 @@ func (p *plane) welcome() {
 		all, _ := answer["hosts"].([]any)
 		ready := 0
 		for _, h := range all {
-			if dig[bool](h, "up") && dig[string](h, "subnet") != "" {
-				ready++
+			if _, trouble := h.(map[string]any)["trouble"]; dig[bool](h, "up") && dig[string](h, "subnet") != "" && !trouble {
+				ready++ // trouble: what its guests run is still on its way from another host
 			}
 		}
 		_, versions := p.call("GET", "/v1.0/"+p.project+"/datastores/mysql/versions", nil)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,6 +136,7 @@ func (g *guests) Fetch(ctx context.Context, sources []string) error {
 			return err
 		}
 		g.mu.Lock()
+		maps.DeleteFunc(g.here, func(_, path string) bool { return path == g.path(p) }) // the one before, whose place it has taken
 		g.here[p.Sum] = g.path(p)
 		g.mu.Unlock()
 	}

@@ -73,8 +73,10 @@ func TestInstallGuests(t *testing.T) {
 	require.Len(t, g.Here(), 1)
 	require.Empty(t, g.Agent(), "no guest is made with half of it")
 	broken = nil
+	require.NotEmpty(t, g.find(sumOf([]byte("an older one"))))
 	require.NoError(t, g.Fetch(t.Context(), []string{"https://a"}))
 	require.Empty(t, g.Lacking())
+	require.Empty(t, g.find(sumOf([]byte("an older one"))), "another one is in its place")
 	require.Equal(t, agentProgram+"-"+agent[:12], g.Agent())
 	require.FileExists(t, filepath.Join(to, g.Agent()))
 }

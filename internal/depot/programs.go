@@ -72,7 +72,10 @@ func (d *Depot) programFrom(ctx context.Context, source, sum, path string) (err 
 	if got := hex.EncodeToString(hash.Sum(nil)); got != sum {
 		return fmt.Errorf("what %s sent is another program, with SHA-256 %s", source, got)
 	}
-	if err := errors.Join(f.Chmod(0o755), f.Sync(), os.Rename(f.Name(), path)); err != nil { //nolint:gosec // guests run it, and it holds no secret
+	if err := errors.Join(f.Chmod(0o755), f.Sync()); err != nil { //nolint:gosec // guests run it, and it holds no secret
+		return fmt.Errorf("keeping a program: %w", err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
 		return fmt.Errorf("keeping a program: %w", err)
 	}
 	return nil
@@ -84,6 +87,10 @@ func ProgramHandler(find func(sum string) (path string), allow func(principal st
 		principal := principalOf(r)
 		if !allow(principal) {
 			http.Error(w, "this certificate does not allow it", http.StatusForbidden)
+			return
+		}
+		if r.Method != http.MethodGet {
+			http.Error(w, "GET only", http.StatusMethodNotAllowed)
 			return
 		}
 		sum := strings.TrimPrefix(r.URL.Path, ProgramPath)

@@ -111,19 +111,26 @@ func hostRights(host string) coord.Rights {
 
 // tell has every living host know its place among the others.
 func (k *Keeper) tell(ctx context.Context, alive map[string]protocol.HostStatus, rows map[string]model.Host) error {
+	return each(alive, func(id string) error {
+		want := k.hostConfig(id, rows)
+		if want.Subnet == "" || alive[id].Config == want.Hash() {
+			return nil
+		}
+		return k.host(ctx, id, protocol.KindHost, protocol.HostRequest{Term: k.term, HostConfig: want}, nil)
+	})
+}
+
+// each does something for every living host, for several at once: one that does not answer holds up nobody else.
+func each(alive map[string]protocol.HostStatus, do func(id string) error) error {
 	var mu sync.Mutex
 	var errs []error
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, tellConcurrency)
 	for id := range alive {
-		want := k.hostConfig(id, rows)
-		if want.Subnet == "" || alive[id].Config == want.Hash() {
-			continue
-		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := k.host(ctx, id, protocol.KindHost, protocol.HostRequest{Term: k.term, HostConfig: want}, nil); err != nil {
+			if err := do(id); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -136,13 +143,13 @@ func (k *Keeper) tell(ctx context.Context, alive map[string]protocol.HostStatus,
 
 // equip tells hosts that lack what guests run which other hosts have it.
 func (k *Keeper) equip(ctx context.Context, alive map[string]protocol.HostStatus) error {
-	var errs []error
-	for id := range alive {
-		if from := programSources(id, alive); len(from) > 0 {
-			errs = append(errs, k.host(ctx, id, protocol.KindPrograms, protocol.ProgramsRequest{Term: k.term, Sources: from}, nil))
+	return each(alive, func(id string) error {
+		from := programSources(id, alive)
+		if len(from) == 0 {
+			return nil
 		}
-	}
-	return errors.Join(errs...)
+		return k.host(ctx, id, protocol.KindPrograms, protocol.ProgramsRequest{Term: k.term, Sources: from}, nil)
+	})
 }
 
 // programSources are the depots of hosts that have something that a host lacks.

@@ -36,7 +36,9 @@ type trial struct {
 	*testing.T
 	plane      *plane.Plane
 	id         string
-	containers map[string]fault.Container // by instance
+	members    []string // oldest first, so that a seed means the same ones
+	containers map[string]fault.Container
+	strikes    int
 	dice       *rand.Rand
 	clock      workload.Clock
 	set        *workload.Set
@@ -124,6 +126,7 @@ func found(t *testing.T, seed uint64) *trial {
 		look, err := workload.Endpoint{Address: address + ":3306", User: user, Password: password, Database: database, Answer: time.Second}.Connector()
 		require.NoError(t, err)
 		members[m.Name] = look
+		c.members = append(c.members, m.ID)
 		all, err := c.plane.Engine.List(t.Context(), map[string]string{"io.huker.instance": m.ID})
 		require.NoError(t, err)
 		require.Len(t, all, 1)
@@ -191,6 +194,8 @@ func (c *trial) round() {
 		struck = append(struck, f)
 		if err := f.Do(c.Context()); err != nil {
 			c.Logf("%s: not now: %v", f.Name(), err) // what it is meant for may be gone by the one before
+		} else {
+			c.strikes++
 		}
 		c.pause(1500 * time.Millisecond)
 	}
@@ -212,10 +217,7 @@ func (c *trial) round() {
 }
 
 func (c *trial) pause(most time.Duration) {
-	select {
-	case <-c.Context().Done():
-	case <-time.After(time.Duration(c.dice.Int64N(int64(most)))):
-	}
+	_ = workload.Wait(c.Context(), time.Duration(c.dice.Int64N(int64(most))))
 }
 
 // draw chooses a fault. Half of those that are a member's are the primary's.
@@ -223,20 +225,9 @@ func (c *trial) draw() fault.Fault {
 	ctx, cancel := context.WithTimeout(c.Context(), 2*time.Second)
 	defer cancel()
 	now, err := c.plane.API.Cluster(ctx, c.id)
-	victim := now.Primary
-	if err != nil || victim == "" || c.dice.IntN(2) == 0 {
-		var ids []string
-		for _, m := range now.Instances {
-			ids = append(ids, m.ID)
-		}
-		for id := range c.containers {
-			if len(ids) == 0 {
-				victim = id // the control plane does not answer: anybody
-			}
-		}
-		if len(ids) > 0 {
-			victim = ids[c.dice.IntN(len(ids))]
-		}
+	victim := c.members[c.dice.IntN(len(c.members))]
+	if c.dice.IntN(2) == 0 && err == nil && now.Primary != "" {
+		victim = now.Primary
 	}
 	container := c.containers[victim]
 	switch c.dice.IntN(9) {
@@ -299,4 +290,5 @@ func (c *trial) judge(rounds int) {
 	require.Positive(c, set.Acknowledged)
 	require.Positive(c, registers.OK)
 	require.Positive(c, rounds)
+	require.Greater(c, c.strikes, rounds/2, "faults that were none prove nothing")
 }

@@ -254,21 +254,10 @@ func (m *Member) await(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if pause(ctx, 50*time.Millisecond) != nil {
+		if workload.Wait(ctx, 50*time.Millisecond) != nil {
 			logs, _ := docker(context.WithoutCancel(ctx), "logs", "--tail", "20", m.Name)
 			return fmt.Errorf("%s does not answer: %w: %s", m.Name, err, logs)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 

@@ -87,7 +87,7 @@ func (c *Cluster) AwaitWell(ctx context.Context) error {
 			began = time.Now()
 			c.rejoin(ctx)
 		}
-		if pause(ctx, 100*time.Millisecond) != nil {
+		if workload.Wait(ctx, 100*time.Millisecond) != nil {
 			return fmt.Errorf("the cluster does not get well: %s", strings.Join(problems, "; "))
 		}
 	}
@@ -230,7 +230,7 @@ func (c *Cluster) awaitRouter(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if pause(ctx, 100*time.Millisecond) != nil {
+		if workload.Wait(ctx, 100*time.Millisecond) != nil {
 			out, lerr := docker(context.WithoutCancel(ctx), "logs", "--tail", "30", c.name+"-router")
 			return errors.Join(fmt.Errorf("the router does not answer: %w: %s", err, out), lerr)
 		}

@@ -95,7 +95,7 @@ func (r *Registers) work(ctx context.Context, client int) {
 			pause = max(pause, 10*time.Millisecond)
 		}
 		if pause > 0 {
-			_ = wait(ctx, pause)
+			_ = Wait(ctx, pause)
 		}
 	}
 }

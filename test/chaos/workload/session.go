@@ -194,7 +194,7 @@ func prepare(ctx context.Context, c driver.Connector, statements ...string) erro
 			if err == nil {
 				break
 			}
-			if wait(ctx, 100*time.Millisecond) != nil {
+			if Wait(ctx, 100*time.Millisecond) != nil {
 				return fmt.Errorf("%s: %w", q, err)
 			}
 		}
@@ -202,7 +202,8 @@ func prepare(ctx context.Context, c driver.Connector, statements ...string) erro
 	return nil
 }
 
-func wait(ctx context.Context, d time.Duration) error {
+// Wait waits for d, or until ctx ends: then it says so.
+func Wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -74,7 +74,7 @@ func (s *Set) write(ctx context.Context) {
 			pause = max(pause, breath)
 		}
 		if pause > 0 {
-			_ = wait(ctx, pause)
+			_ = Wait(ctx, pause)
 		}
 	}
 }
@@ -89,7 +89,7 @@ func (s *Set) look(ctx context.Context) {
 	if window == 0 {
 		window = usualWindow
 	}
-	for wait(ctx, every) == nil {
+	for Wait(ctx, every) == nil {
 		_ = s.read(context.WithoutCancel(ctx), session, max(0, s.next.Load()-window))
 	}
 }
@@ -116,7 +116,7 @@ func (s *Set) Finish(ctx context.Context) (check.Set, error) {
 		if err == nil {
 			break
 		}
-		if wait(ctx, 200*time.Millisecond) != nil {
+		if Wait(ctx, 200*time.Millisecond) != nil {
 			return check.Set{}, fmt.Errorf("reading what is there at the end: %w", err)
 		}
 	}

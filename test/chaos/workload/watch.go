@@ -51,7 +51,7 @@ func (w *Watch) Run(ctx context.Context) {
 				w.mu.Lock()
 				w.sights = append(w.sights, s)
 				w.mu.Unlock()
-				if wait(ctx, every) != nil {
+				if Wait(ctx, every) != nil {
 					return
 				}
 			}
@@ -108,7 +108,7 @@ func (h *Health) Run(ctx context.Context) {
 	}
 	for {
 		h.ask(ctx)
-		if wait(ctx, every) != nil {
+		if Wait(ctx, every) != nil {
 			return
 		}
 	}
@@ -136,7 +136,7 @@ func (h *Health) AwaitWell(ctx context.Context, lasting time.Duration) []string 
 		if problems == nil && since > 0 && h.Clock.Now()-since >= lasting {
 			return nil
 		}
-		if wait(ctx, 50*time.Millisecond) == nil {
+		if Wait(ctx, 50*time.Millisecond) == nil {
 			continue
 		}
 		switch since, problems = h.state(from); {

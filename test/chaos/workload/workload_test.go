@@ -26,7 +26,7 @@ func during(t *testing.T, d time.Duration, middle func(), runs ...func(context.C
 		all.Go(func() { run(ctx) })
 	}
 	if middle != nil {
-		require.NoError(t, wait(ctx, d/2))
+		require.NoError(t, Wait(ctx, d/2))
 		middle()
 	}
 	all.Wait()
@@ -131,7 +131,7 @@ func TestSetMeasuresGaps(t *testing.T) {
 	during(t, while, func() {
 		from = set.Clock.Now()
 		s.change(func() { s.insert = func(int, int64) ([]int64, error) { return nil, errRefused } })
-		require.NoError(t, wait(t.Context(), while/4))
+		require.NoError(t, Wait(t.Context(), while/4))
 		to = set.Clock.Now()
 		s.change(func() { s.insert = nil })
 	}, set.Run)
@@ -164,7 +164,7 @@ func TestRegistersFindWhatAServerDoes(t *testing.T) {
 					return
 				}
 				s.change(func() { s.stale = maps.Clone(s.registers) })
-				require.NoError(t, wait(t.Context(), while/10))
+				require.NoError(t, Wait(t.Context(), while/10))
 				s.change(func() { c.middle(s) })
 			}, r.Run)
 			v := r.Finish()
@@ -206,7 +206,7 @@ func TestWatchFindsTwo(t *testing.T) {
 		w = &Watch{Members: w.Members, Clock: NewClock(), Every: time.Millisecond, Write: writing}
 		during(t, while, func() {
 			a.change(func() { a.open = true })
-			require.NoError(t, wait(t.Context(), while/10))
+			require.NoError(t, Wait(t.Context(), while/10))
 			b.change(func() { b.open = false })
 		}, w.Run)
 		v = w.Finish()

@@ -18,8 +18,8 @@ import (
 // endpointProtocol marks the route to endpoints' addresses, as routeProtocol does those to databases.
 const endpointProtocol netlink.RouteProtocol = 105
 
-// Balancer leads connections to endpoints' addresses to the servers behind them, in the kernel of this host: there is no hop between, and a server sees the
-// client's address wherever its answer comes back through this host by itself. Connections to who is no target any more are forgotten at once, so that
+// Balancer leads connections to endpoints' addresses to the servers behind them, in the kernel of this host: there is no hop between, and a server on this host sees
+// the client's address, as its answer comes back through here by itself. One on another host sees this host's. Connections to who is no target any more are forgotten at once, so that
 // their clients are told so with the next packet. It may be used by several goroutines.
 type Balancer struct {
 	chains chainNames
@@ -45,7 +45,7 @@ func (b *Balancer) Place(subnet, databases, endpoints string) error {
 		}
 	}
 	b.mu.Lock()
-	b.site = site{subnet: subnet, databases: databases, within: endpoints}
+	b.site = site{subnet: subnet, databases: databases, within: endpoints, bridge: b.bridge}
 	b.mu.Unlock()
 	return errors.Join(b.route(endpoints), b.loopback())
 }
@@ -116,7 +116,7 @@ func (b *Balancer) jumps() map[string][][2]string {
 	c := b.chains
 	return map[string][][2]string{
 		natTable:    {{"PREROUTING", c.fronts}, {"OUTPUT", c.fronts}, {"POSTROUTING", c.back}},
-		filterTable: {{"OUTPUT", c.refuse}, {"FORWARD", c.refuse}, {"INPUT", c.refuse}, {"INPUT", c.guard}},
+		filterTable: {{"OUTPUT", c.refuse}, {forward, c.refuse}, {forward, c.pass}, {"INPUT", c.refuse}, {"INPUT", c.guard}},
 	}
 }
 
@@ -200,7 +200,7 @@ func firstOf(lines []string, j [2]string) bool {
 // ours says whether a chain is one of this deployment's endpoints.
 func (b *Balancer) ours(chain string) bool {
 	c := b.chains
-	return chain == c.fronts || chain == c.back || chain == c.refuse || chain == c.guard || strings.HasPrefix(chain, c.prefix)
+	return slices.Contains([]string{c.fronts, c.back, c.refuse, c.guard, c.pass, c.judge}, chain) || strings.HasPrefix(chain, c.prefix)
 }
 
 // list gives our chains and the jumps to them, as iptables-save writes them.

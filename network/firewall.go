@@ -29,10 +29,11 @@ type Firewall struct {
 	chain  string
 	bridge string
 
-	mu     sync.Mutex
-	egress []Egress
-	rules  string   // what was last asked for; empty: nothing yet
-	listed []string // how iptables lists that
+	mu      sync.Mutex
+	egress  []Egress
+	leaders []string
+	rules   string   // what was last asked for; empty: nothing yet
+	listed  []string // how iptables lists that
 }
 
 // NewFirewall finds iptables on the host. Nothing is changed before Set.
@@ -46,7 +47,7 @@ func NewFirewall(deployment, bridge string) (*Firewall, error) {
 
 // SetEgress says what databases may reach, from the next Set on.
 func (f *Firewall) SetEgress(egress []Egress) error {
-	if _, err := Render(f.chain, f.bridge, nil, egress); err != nil {
+	if _, err := Render(f.chain, f.bridge, Rules{Egress: egress}); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -55,12 +56,23 @@ func (f *Firewall) SetEgress(egress []Egress) error {
 	return nil
 }
 
+// SetLeaders says from which addresses other hosts lead clients of endpoints here, from the next Set on. These were judged there.
+func (f *Firewall) SetLeaders(addresses []string) error {
+	if _, err := Render(f.chain, f.bridge, Rules{Leaders: addresses}); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leaders = slices.Clone(addresses)
+	return nil
+}
+
 // Set replaces the rules in one step, and puts back what others flushed. It runs nothing but listings when all is in place. When it
 // fails the former rules stand.
 func (f *Firewall) Set(ctx context.Context, access []Access) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rules, err := Render(f.chain, f.bridge, access, f.egress)
+	rules, err := Render(f.chain, f.bridge, Rules{Access: access, Egress: f.egress, Leaders: f.leaders})
 	if err != nil {
 		return err
 	}

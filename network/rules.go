@@ -28,6 +28,14 @@ type Egress struct {
 	Port int    // TCP
 }
 
+// Rules are all of a host's.
+type Rules struct {
+	Access []Access
+	Egress []Egress
+	// Leaders are the addresses, IPv4, from which other hosts lead clients of endpoints here, having judged them. See Balancer.
+	Leaders []string
+}
+
 // ErrInvalid means that a rule cannot be made from what was given.
 var ErrInvalid = errors.New("network: invalid access rule")
 
@@ -47,14 +55,14 @@ func ChainName(deployment string) string {
 
 // Render gives lines of table filter for iptables-restore --noflush: they make the chain, or replace all of its rules. bridge is the
 // databases' interface; traffic to it or from it that no rule allows is dropped, traffic of anything else is not judged.
-func Render(chain, bridge string, access []Access, egress []Egress) (string, error) {
+func Render(chain, bridge string, r Rules) (string, error) {
 	if !interfaceName.MatchString(bridge) {
 		return "", fmt.Errorf("%w: %q is no interface", ErrInvalid, bridge)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, ":%s - [0:0]\n", chain)
 	rule := func(format string, args ...any) { fmt.Fprintf(&b, "-A %s %s\n", chain, fmt.Sprintf(format, args...)) }
-	for _, a := range access {
+	for _, a := range r.Access {
 		if a.Fenced {
 			rule("-d %s/32 -o %s -p tcp -m tcp --dport %d -j DROP", a.Address, bridge, Port)
 			rule("-s %s/32 -i %s -p tcp -m tcp --sport %d -j DROP", a.Address, bridge, Port)
@@ -63,7 +71,13 @@ func Render(chain, bridge string, access []Access, egress []Egress) (string, err
 	// Answers to what a database or a client began, in either direction.
 	rule("-i %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", bridge)
 	rule("-o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", bridge)
-	for _, a := range access {
+	for _, l := range r.Leaders {
+		if ip, err := netip.ParseAddr(l); err != nil || !ip.Is4() {
+			return "", fmt.Errorf("%w: host's address %q is not IPv4", ErrInvalid, l)
+		}
+		rule("-s %s/32 -o %s -p tcp -m tcp --dport %d -j ACCEPT", l, bridge, Port)
+	}
+	for _, a := range r.Access {
 		sources, err := a.sources()
 		if err != nil {
 			return "", err
@@ -73,7 +87,7 @@ func Render(chain, bridge string, access []Access, egress []Egress) (string, err
 		}
 	}
 	rule("-o %s -j DROP", bridge)
-	for _, e := range egress {
+	for _, e := range r.Egress {
 		to, err := e.to()
 		if err != nil {
 			return "", err

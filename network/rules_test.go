@@ -10,16 +10,17 @@ import (
 
 func TestRender(t *testing.T) {
 	t.Parallel()
-	got, err := network.Render("HUKER-X", "hk-1", []network.Access{
+	got, err := network.Render("HUKER-X", "hk-1", network.Rules{Access: []network.Access{
 		{Address: "10.88.0.10", Public: true},
 		{Address: "10.88.0.11", Public: true, AllowedCIDRs: []string{"203.0.113.7/24", "2001:db8::/32"}},
 		{Address: "10.88.0.12", AllowedCIDRs: []string{"10.1.0.0/16", "8.8.8.0/24"}},
 		{Address: "10.88.0.13"},
-	}, []network.Egress{{To: "192.0.2.7", Port: 5671}, {To: "10.88.3.9/24", Port: 3306}})
+	}, Egress: []network.Egress{{To: "192.0.2.7", Port: 5671}, {To: "10.88.3.9/24", Port: 3306}}, Leaders: []string{"10.88.3.1"}})
 	require.NoError(t, err)
 	require.Equal(t, `:HUKER-X - [0:0]
 -A HUKER-X -i hk-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A HUKER-X -o hk-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A HUKER-X -s 10.88.3.1/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 0.0.0.0/0 -d 10.88.0.10/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 203.0.113.0/24 -d 10.88.0.11/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 10.1.0.0/16 -d 10.88.0.12/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
@@ -40,7 +41,7 @@ func TestRenderRefusesWhatIsNoAddress(t *testing.T) {
 		{Address: "::1", Public: true},
 		{Address: "10.88.0.10", Public: true, AllowedCIDRs: []string{"everyone"}},
 	} {
-		_, err := network.Render("HUKER-X", "hk-1", []network.Access{a}, nil)
+		_, err := network.Render("HUKER-X", "hk-1", network.Rules{Access: []network.Access{a}})
 		require.ErrorIs(t, err, network.ErrInvalid, "%+v", a)
 	}
 }
@@ -48,15 +49,19 @@ func TestRenderRefusesWhatIsNoAddress(t *testing.T) {
 func TestRenderRefusesWhatNobodyCanReach(t *testing.T) {
 	t.Parallel()
 	for _, e := range []network.Egress{{To: "192.0.2.7"}, {To: "192.0.2.7", Port: 70000}, {To: "rabbit", Port: 1}, {To: "::1", Port: 1}, {To: "::/0", Port: 1}} {
-		_, err := network.Render("HUKER-X", "hk-1", nil, []network.Egress{e})
+		_, err := network.Render("HUKER-X", "hk-1", network.Rules{Egress: []network.Egress{e}})
 		require.ErrorIs(t, err, network.ErrInvalid, "%+v", e)
+	}
+	for _, l := range []string{"", "h1", "10.0.0.0/8", "::1"} {
+		_, err := network.Render("HUKER-X", "hk-1", network.Rules{Leaders: []string{l}})
+		require.ErrorIs(t, err, network.ErrInvalid, l)
 	}
 }
 
 func TestRenderRefusesWhatIsNoInterface(t *testing.T) {
 	t.Parallel()
 	for _, bridge := range []string{"", "hk-1 -j ACCEPT\n", "a-name-of-16-char", "+"} {
-		_, err := network.Render("HUKER-X", bridge, nil, nil)
+		_, err := network.Render("HUKER-X", bridge, network.Rules{})
 		require.ErrorIs(t, err, network.ErrInvalid, "%q", bridge)
 	}
 }
@@ -64,7 +69,7 @@ func TestRenderRefusesWhatIsNoInterface(t *testing.T) {
 // Rules of one address are never more than the sources given, whatever is given.
 func TestRenderOfNobody(t *testing.T) {
 	t.Parallel()
-	got, err := network.Render("HUKER-X", "hk-1", []network.Access{{Address: "10.88.0.10", AllowedCIDRs: []string{"8.8.8.0/24", "2001:db8::/32"}}}, nil)
+	got, err := network.Render("HUKER-X", "hk-1", network.Rules{Access: []network.Access{{Address: "10.88.0.10", AllowedCIDRs: []string{"8.8.8.0/24", "2001:db8::/32"}}}})
 	require.NoError(t, err)
 	require.NotContains(t, got, "10.88.0.10", "not public, and nobody private is allowed: nobody may")
 }

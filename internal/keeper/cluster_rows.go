@@ -147,10 +147,13 @@ func (k *Keeper) endpointOf(c *cluster, o failover.Observation, row model.Cluste
 	}
 	e := protocol.Endpoint{
 		Cluster: c.id, Epoch: o.Record.Epoch, ReadWrite: protocol.Front{Address: row.ReadWrite, Port: row.ReadWritePort},
-		ReadOnly: protocol.Front{Address: row.ReadOnly, Port: row.ReadOnlyPort},
+		ReadOnly: protocol.Front{Address: row.ReadOnly, Port: row.ReadOnlyPort}, Access: map[string]model.Access{},
 	}
 	for i := range members {
 		m := &members[i]
+		if m.Address != "" {
+			e.Access[m.Address] = m.Access
+		}
 		switch {
 		case m.Address == "":
 		case m.ID == o.Record.Primary && o.Record.Intent == nil:

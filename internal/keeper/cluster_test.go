@@ -2,7 +2,9 @@ package keeper
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -177,6 +179,26 @@ func (s *sim) askMember(id string, change func(*model.Instance)) {
 		change(&i)
 		return tx.Instances().Update(s.ctx, &i)
 	}))
+}
+
+// TestAccessGoesWithTheEndpoint: hosts that lead clients to a member hear who may reach it, and when that is changed.
+func TestAccessGoesWithTheEndpoint(t *testing.T) {
+	s := newSim(t, "a", "b")
+	s.keep()
+	s.until("whole", wholeAgain)
+	access := func() map[string]model.Access {
+		e, err := s.store.Get(s.ctx, protocol.EndpointKey(simCluster))
+		require.NoError(t, err)
+		var to protocol.Endpoint
+		require.NoError(t, json.Unmarshal(e.Value, &to))
+		return to.Access
+	}
+	members := s.members()
+	require.Len(t, members, 2)
+	require.Equal(t, map[string]model.Access{members[0].Address: {}, members[1].Address: {}}, access())
+	changed := model.Access{IsPublic: true, AllowedCIDRs: []string{"192.0.2.0/24"}}
+	s.askMember(members[1].ID, func(i *model.Instance) { i.Access = changed; i.Generation++ })
+	require.Eventually(t, func() bool { return reflect.DeepEqual(access()[members[1].Address], changed) }, 20*time.Second, 10*time.Millisecond)
 }
 
 // TestMembersComeAndGo: one is asked for besides, one is deleted, one leaves with its data; and the cluster goes as a whole, leaving nothing.

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"github.com/huker/huker/internal/durability"
+	"github.com/huker/huker/internal/model"
 )
 
 // Keys of clusters. A cluster's members read its record and its roster; nodekeeper alone writes them. Every sysmgr reads all endpoints.
@@ -41,6 +42,8 @@ type Endpoint struct {
 	ReadOnly  Front    `json:"read_only"`
 	Primary   string   `json:"primary,omitempty"` // address; empty: nobody takes writes now, and connections are refused
 	Readers   []string `json:"readers,omitempty"` // addresses of members that lag by no more than is allowed. Sorted.
+	// Access says, by each member's address, who may reach it: a host that leads clients to another one's member is the only one that sees who they are.
+	Access map[string]model.Access `json:"access,omitempty"`
 }
 
 // Front is one address of an endpoint, and the port that leads to it on every host, 127.0.0.1 included.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 	"github.com/huker/huker/network"
 )
@@ -149,7 +150,7 @@ func (h *Host) balance(ctx context.Context, next map[string]protocol.Endpoint) e
 	for _, id := range slices.Sorted(maps.Keys(next)) {
 		e := next[id]
 		all = append(all, network.Endpoint{
-			ID: id, ReadWrite: network.Front(e.ReadWrite), ReadOnly: network.Front(e.ReadOnly), Primary: e.Primary, Readers: e.Readers,
+			ID: id, ReadWrite: network.Front(e.ReadWrite), ReadOnly: network.Front(e.ReadOnly), Primary: e.Primary, Readers: e.Readers, Members: membersOf(e),
 		})
 	}
 	began := time.Now()
@@ -173,9 +174,20 @@ func (h *Host) balance(ctx context.Context, next map[string]protocol.Endpoint) e
 	return nil
 }
 
+func membersOf(e protocol.Endpoint) []network.Access {
+	members := make([]network.Access, 0, len(e.Access))
+	for _, address := range slices.Sorted(maps.Keys(e.Access)) {
+		a := e.Access[address]
+		members = append(members, network.Access{Address: address, Public: a.IsPublic, AllowedCIDRs: a.AllowedCIDRs})
+	}
+	return members
+}
+
 func sameEndpoint(a, b protocol.Endpoint) bool {
 	return a.Cluster == b.Cluster && a.Epoch == b.Epoch && a.ReadWrite == b.ReadWrite && a.ReadOnly == b.ReadOnly && a.Primary == b.Primary &&
-		slices.Equal(a.Readers, b.Readers)
+		slices.Equal(a.Readers, b.Readers) && maps.EqualFunc(a.Access, b.Access, func(a, b model.Access) bool {
+		return a.IsPublic == b.IsPublic && slices.Equal(a.AllowedCIDRs, b.AllowedCIDRs)
+	})
 }
 
 // ensureEndpoints does again what failed, and puts back what others changed.

@@ -57,7 +57,7 @@ func TestSysmgr(t *testing.T) {
 			"KeepDying": testKeepDying, "KeepOneTimer": testKeepOneTimer, "KeepAfterLostEvents": testKeepAfterLostEvents, "KeepRemovedByHand": testKeepRemovedByHand,
 			"KeepEngineRestart": testKeepEngineRestart, "KeepEngineAway": testKeepEngineAway, "KeepOneHangs": testKeepOneHangs, "KeepLimits": testKeepLimits,
 			"FirewallFlushed": testFirewallFlushed, "FirewallAtStart": testFirewallAtStart, "FirewallOneUnreadable": testFirewallOneUnreadable,
-			"Images": testImages, "Programs": testPrograms, "Terms": testTerms, "Place": testPlace,
+			"Images": testImages, "Programs": testPrograms, "Terms": testTerms, "Place": testPlace, "Endpoints": testEndpoints,
 			"StatusAfterCoordination": testStatusAfterCoordination, "Announce": testAnnounce, "Inventory": testInventory, "Configuration": testConfiguration,
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -39,6 +39,7 @@ type Ground struct {
 	Labels   map[string]string
 	Firewall interface {
 		SetEgress(egress []network.Egress) error
+		SetLeaders(addresses []string) error
 	}
 	// Endpoints is told where this host's databases are, and what leads to clusters; nil: there are none.
 	Endpoints interface {
@@ -61,7 +62,11 @@ func (g Ground) Join(ctx context.Context, c protocol.HostConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := g.Firewall.SetEgress(egress); err != nil {
+	leaders, err := leadersOf(c)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(g.Firewall.SetEgress(egress), g.Firewall.SetLeaders(leaders)); err != nil {
 		return err
 	}
 	if err := g.placeEndpoints(c); err != nil {
@@ -86,6 +91,20 @@ func (g Ground) placeEndpoints(c protocol.HostConfig) error {
 		return fmt.Errorf("endpoints of clusters: %w", err)
 	}
 	return g.Endpoints.Place(c.Subnet, c.Range, within)
+}
+
+// leadersOf are the addresses that the other hosts have among their databases: by these they lead clients of clusters here.
+func leadersOf(c protocol.HostConfig) ([]string, error) {
+	var leaders []string
+	for _, p := range c.Peers {
+		gateway, err := network.Gateway(p.Subnet)
+		if err != nil {
+			return nil, fmt.Errorf("the databases of host %s: %w", p.Address, err)
+		}
+		leaders = append(leaders, gateway)
+	}
+	slices.Sort(leaders)
+	return leaders, nil
 }
 
 // egressOf resolves names now: the firewall knows addresses only. What cannot be resolved is an error: databases could not reach it.
@@ -138,6 +157,9 @@ func (h *Host) configure(ctx context.Context, r protocol.HostRequest) error {
 	h.placeMu.Lock()
 	defer h.placeMu.Unlock()
 	err := h.join(ctx, r.HostConfig)
+	if err == nil {
+		err = h.setFirewall(ctx) // it lets other hosts' clients in, and ours out to them
+	}
 	if err == nil && r.Hash() != h.place.Config.Hash() {
 		next := h.place
 		next.Config = r.HostConfig

@@ -1,0 +1,136 @@
+package network_test
+
+import (
+	"bufio"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/huker/huker/network"
+)
+
+const (
+	townFront = "10.87.255.1"
+	townPort  = 20000
+)
+
+func townEndpoint(primary string) network.Endpoint {
+	return network.Endpoint{ID: "c", ReadWrite: network.Front{Address: townFront, Port: townPort}, ReadOnly: network.Front{Address: "10.87.255.2", Port: townPort + 1}, Primary: primary}
+}
+
+// Clients of all kinds are led to the primary, whichever host they are on, or send by, and whichever host it is on.
+func TestEndpointsAcrossHosts(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, 3)
+	front := townFront + ":3306"
+	for _, primary := range w.hosts {
+		w.admit(t, townEndpoint(primary.db), network.Access{})
+		want := fmt.Sprintf("db%d ", primary.n)
+		for _, h := range w.hosts {
+			says := fmt.Sprintf("primary on %d, by host %d", primary.n, h.n)
+			port := fmt.Sprintf(":%d", townPort)
+			require.Contains(t, h.reach(t, front), want, says)
+			require.Contains(t, h.reach(t, "127.0.0.1"+port), want, says)
+			require.Contains(t, h.reach(t, h.address+port), want, says)
+			require.Contains(t, h.away.reach(t, front), want, says)
+			require.Contains(t, h.away.reach(t, h.address+port), want, says)
+			w.street.route(t, townEndpoints, h.address)
+			got, other := w.street.reach(t, front), w.street.reach(t, h.address+port)
+			require.Contains(t, got, want, says)
+			require.Contains(t, other, want, says)
+			if h == primary {
+				require.Equal(t, want+townStreet+".1", got, "where the answer comes back by itself the client's address is kept")
+			}
+		}
+	}
+	w.admit(t, townEndpoint(""), network.Access{})
+	for _, from := range []*place{w.street, w.hosts[0].place, w.hosts[1].away} {
+		require.Equal(t, "refused", from.reach(t, front), "nobody takes writes")
+	}
+}
+
+// Who may not reach the primary may not by way of another host, which hides the client's address from it; who may reach it still may.
+func TestAccessAcrossHosts(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, 2)
+	by, primary := w.hosts[0], w.hosts[1]
+	front, port := townFront+":3306", fmt.Sprintf(":%d", townPort)
+	client := townStreet + ".1/32"
+	for name, c := range map[string]struct {
+		access       network.Access
+		street, away bool // who gets in
+	}{
+		"private":        {network.Access{}, true, true},
+		"public":         {network.Access{Public: true}, true, true},
+		"the client":     {network.Access{AllowedCIDRs: []string{client}}, true, false},
+		"the container":  {network.Access{AllowedCIDRs: []string{"192.168.1.2/32", "192.168.2.2/32"}}, false, true},
+		"the other host": {network.Access{AllowedCIDRs: []string{by.address + "/32", "10.87.1.1/32"}}, false, false},
+		"somebody else":  {network.Access{Public: true, AllowedCIDRs: []string{"203.0.113.0/24"}}, false, false},
+	} {
+		w.admit(t, townEndpoint(primary.db), c.access)
+		for _, h := range w.hosts {
+			w.street.route(t, townEndpoints, h.address)
+			for from, may := range map[*place]bool{w.street: c.street, h.away: c.away} {
+				for _, to := range []string{front, h.address + port} {
+					got := from.reach(t, to)
+					require.Equal(t, may, got != "dropped", "%s: by host %d at %s: %s", name, h.n, to, got)
+				}
+			}
+			require.Contains(t, h.reach(t, front), "db2 ", "%s: hosts themselves may, wherever the primary is", name)
+			require.Contains(t, h.reach(t, "127.0.0.1"+port), "db2 ", name)
+		}
+		require.Equal(t, c.street, w.street.reach(t, primary.db+":3306") != "dropped", "%s: at the member's own address", name)
+	}
+
+	t.Run("nobody who is not led there has a host's word", func(t *testing.T) {
+		w.admit(t, townEndpoint(primary.db), network.Access{AllowedCIDRs: []string{"203.0.113.0/24"}, Public: true})
+		require.Equal(t, "dropped", by.reach(t, primary.db+":3306"))
+		_, got := by.dialFrom(t, "10.87.1.1", primary.db+":3306")
+		require.Equal(t, "refused", got)
+		require.Equal(t, "dropped", by.away.reach(t, primary.db+":3306"))
+	})
+	t.Run("a fence holds for those, too", func(t *testing.T) {
+		w.admit(t, townEndpoint(primary.db), network.Access{Fenced: true})
+		w.street.route(t, townEndpoints, by.address)
+		require.Equal(t, "dropped", w.street.reach(t, front))
+		require.Equal(t, "dropped", by.reach(t, front))
+	})
+	t.Run("a member of which nothing is said is reached by nobody from elsewhere", func(t *testing.T) {
+		w.admit(t, townEndpoint(primary.db), network.Access{})
+		e := townEndpoint(primary.db)
+		by.must(t, func() error { return by.balancer.Set(t.Context(), []network.Endpoint{e}) })
+		require.Equal(t, "dropped", w.street.reach(t, front))
+	})
+}
+
+// A connection by way of another host goes on when access is taken away, as it does to the member itself, and ends at once when there is another primary.
+func TestConnectionsAcrossHosts(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, 3)
+	by, primary := w.hosts[0], w.hosts[1]
+	w.admit(t, townEndpoint(primary.db), network.Access{})
+	w.street.route(t, townEndpoints, by.address)
+	c, got := w.street.dial(t, townFront+":3306")
+	require.Contains(t, got, "db2 ")
+	w.admit(t, townEndpoint(primary.db), network.Access{AllowedCIDRs: []string{"10.1.2.3/32"}})
+	require.Equal(t, "dropped", w.street.reach(t, townFront+":3306"))
+	_, err := c.Write([]byte("x\n"))
+	require.NoError(t, err)
+	said, err := bufio.NewReader(c).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "x\n", said)
+
+	for _, next := range []*townHost{w.hosts[0], w.hosts[2]} {
+		w.admit(t, townEndpoint(primary.db), network.Access{})
+		c, got := w.street.dial(t, townFront+":3306")
+		require.Contains(t, got, "db2 ")
+		w.admit(t, townEndpoint(next.db), network.Access{})
+		require.NoError(t, c.SetDeadline(time.Now().Add(3*time.Second)))
+		_, _ = c.Write([]byte("x\n"))
+		_, err = bufio.NewReader(c).ReadString(0)
+		require.ErrorIs(t, err, syscall.ECONNRESET, "the new primary on host %d", next.n)
+	}
+}

@@ -190,6 +190,8 @@ func (s site) toOthers(c chainNames, all []Endpoint, nat, filter ruleset) error 
 	}
 	away := fmt.Sprintf("-d %s ! -o %s -p tcp -m tcp --dport %d", s.databases, s.bridge, Port)
 	nat.rule(c.back, "%s %s -j SNAT --to-source %s", away, led, gateway)
+	// Databases are known by their own addresses, to each other's hosts too.
+	nat.rule(c.back, "-s %s %s -j ACCEPT", s.subnet, away)
 	filter.rule(c.refuse, "-s %s/32 %s -m conntrack ! --ctstate DNAT -j REJECT --reject-with tcp-reset", gateway, away)
 	filter.rule(c.pass, "-s %s ! -i %s -p tcp -m tcp --sport %d %s --ctdir REPLY -j ACCEPT", s.databases, s.bridge, Port, led)
 	filter.rule(c.pass, "%s ! -i %s %s -j %s", away, s.bridge, led, c.judge)

@@ -20,6 +20,8 @@ type Access struct {
 	AllowedCIDRs []string // empty: everyone (that Public lets in)
 	// Fenced: nobody may, and who is connected is cut off.
 	Fenced bool
+	// Peers are databases, IPv4, that always may: the other members of a cluster, which replicate.
+	Peers []string
 }
 
 // Egress is what databases may begin a connection to, besides each other on the same host and the host itself.
@@ -78,6 +80,12 @@ func Render(chain, bridge string, r Rules) (string, error) {
 		rule("-s %s/32 -o %s -p tcp -m tcp --dport %d -j ACCEPT", l, bridge, Port)
 	}
 	for _, a := range r.Access {
+		for _, p := range a.Peers {
+			if ip, err := netip.ParseAddr(p); err != nil || !ip.Is4() {
+				return "", fmt.Errorf("%w: member's address %q is not IPv4", ErrInvalid, p)
+			}
+			rule("-s %s/32 -d %s/32 -o %s -p tcp -m tcp --dport %d -j ACCEPT", p, a.Address, bridge, Port)
+		}
 		sources, err := a.sources()
 		if err != nil {
 			return "", err

@@ -14,7 +14,7 @@ func TestRender(t *testing.T) {
 		{Address: "10.88.0.10", Public: true},
 		{Address: "10.88.0.11", Public: true, AllowedCIDRs: []string{"203.0.113.7/24", "2001:db8::/32"}},
 		{Address: "10.88.0.12", AllowedCIDRs: []string{"10.1.0.0/16", "8.8.8.0/24"}},
-		{Address: "10.88.0.13"},
+		{Address: "10.88.0.13", Peers: []string{"10.88.3.20"}},
 	}, Egress: []network.Egress{{To: "192.0.2.7", Port: 5671}, {To: "10.88.3.9/24", Port: 3306}}, Leaders: []string{"10.88.3.1"}})
 	require.NoError(t, err)
 	require.Equal(t, `:HUKER-X - [0:0]
@@ -24,6 +24,7 @@ func TestRender(t *testing.T) {
 -A HUKER-X -s 0.0.0.0/0 -d 10.88.0.10/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 203.0.113.0/24 -d 10.88.0.11/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 10.1.0.0/16 -d 10.88.0.12/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
+-A HUKER-X -s 10.88.3.20/32 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 10.0.0.0/8 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 172.16.0.0/12 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
 -A HUKER-X -s 192.168.0.0/16 -d 10.88.0.13/32 -o hk-1 -p tcp -m tcp --dport 3306 -j ACCEPT
@@ -40,6 +41,7 @@ func TestRenderRefusesWhatIsNoAddress(t *testing.T) {
 		{Address: "10.88.0.10\n-A INPUT -j DROP", Public: true},
 		{Address: "::1", Public: true},
 		{Address: "10.88.0.10", Public: true, AllowedCIDRs: []string{"everyone"}},
+		{Address: "10.88.0.10", Peers: []string{"10.88.0.0/24"}},
 	} {
 		_, err := network.Render("HUKER-X", "hk-1", network.Rules{Access: []network.Access{a}})
 		require.ErrorIs(t, err, network.ErrInvalid, "%+v", a)

@@ -106,6 +106,21 @@ func TestAccessAcrossHosts(t *testing.T) {
 	})
 }
 
+// Members of a cluster reach each other, whoever else may, and are known by their own addresses; databases that are no members are not let in for that.
+func TestMembersReachEachOther(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, 3)
+	one, two, three := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.admit(t, townEndpoint(one.db), network.Access{AllowedCIDRs: []string{"10.1.2.3/32"}, Peers: []string{one.db, two.db}})
+	require.Equal(t, "db1 "+two.db, two.server.reach(t, one.db+":3306"))
+	require.Equal(t, "db2 "+one.db, one.server.reach(t, two.db+":3306"))
+	require.Equal(t, "dropped", three.server.reach(t, one.db+":3306"))
+	require.Equal(t, "dropped", two.away.reach(t, one.db+":3306"))
+	require.Equal(t, "dropped", two.server.reach(t, townFront+":3306"), "nor do databases go anywhere by an endpoint")
+	w.admit(t, townEndpoint(one.db), network.Access{Fenced: true, Peers: []string{two.db}})
+	require.Equal(t, "dropped", two.server.reach(t, one.db+":3306"))
+}
+
 // A connection by way of another host goes on when access is taken away, as it does to the member itself, and ends at once when there is another primary.
 func TestConnectionsAcrossHosts(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package network_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,6 +42,7 @@ type townHost struct {
 	address  string // on the street
 	subnet   string // of its databases
 	db       string // its database, which listens at 3306
+	server   *place // that it is in
 	away     *place // a client on its other bridge
 	firewall *network.Firewall
 	balancer *network.Balancer
@@ -238,16 +240,15 @@ func newTown(t *testing.T, hosts int) *town {
 func (w *town) build(t *testing.T, n int, gateways []string) *townHost {
 	t.Helper()
 	h := &townHost{
-		place: newPlace(t), n: n, away: newPlace(t), address: fmt.Sprintf("%s.%d", townStreet, 10+n),
+		place: newPlace(t), n: n, server: newPlace(t), away: newPlace(t), address: fmt.Sprintf("%s.%d", townStreet, 10+n),
 		subnet: fmt.Sprintf("10.87.%d.0/24", n), db: fmt.Sprintf("10.87.%d.10", n),
 	}
 	w.street.join(t, "street0", fmt.Sprintf("h%d", n), h.place, h.address+"/24")
 	h.bridge(t, townBridge, fmt.Sprintf("10.87.%d.1/24", n))
 	h.bridge(t, townAway, fmt.Sprintf("192.168.%d.1/24", n))
-	db := newPlace(t)
-	h.join(t, townBridge, "db", db, h.db+"/24")
-	db.route(t, "0.0.0.0/0", fmt.Sprintf("10.87.%d.1", n))
-	db.listen(t, fmt.Sprintf("db%d", n))
+	h.join(t, townBridge, "db", h.server, h.db+"/24")
+	h.server.route(t, "0.0.0.0/0", fmt.Sprintf("10.87.%d.1", n))
+	h.server.listen(t, fmt.Sprintf("db%d", n))
 	h.join(t, townAway, "away", h.away, fmt.Sprintf("192.168.%d.2/24", n))
 	h.away.route(t, "0.0.0.0/0", fmt.Sprintf("192.168.%d.1", n))
 	h.must(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600) })
@@ -265,12 +266,13 @@ func (w *town) build(t *testing.T, n int, gateways []string) *townHost {
 	h.firewall, err = network.NewFirewall("town", townBridge)
 	require.NoError(t, err)
 	var others []string
+	var out []network.Egress
 	for i, g := range gateways {
 		if i+1 != n {
-			others = append(others, g)
+			others, out = append(others, g), append(out, network.Egress{To: g + "/24", Port: network.Port})
 		}
 	}
-	require.NoError(t, h.firewall.SetLeaders(others))
+	require.NoError(t, errors.Join(h.firewall.SetLeaders(others), h.firewall.SetEgress(out)))
 	h.balancer = network.NewBalancer("town", townBridge)
 	h.must(t, func() error { return h.balancer.Place(h.subnet, townRange, townEndpoints) })
 	return h

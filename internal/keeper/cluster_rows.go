@@ -140,9 +140,9 @@ func (k *Keeper) writeRoster(ctx context.Context, c *cluster, members []model.In
 }
 
 // endpointOf says where clients are to be led under a record: for writing to its primary unless that is being replaced, for reading to members that lag
-// by no more than is allowed.
+// by no more than is allowed. An instance with replicas has no address for clients besides its own; its endpoint only says who is in the cluster.
 func (k *Keeper) endpointOf(c *cluster, o failover.Observation, row model.Cluster, members []model.Instance) (text string, changed bool, err error) {
-	if row.ReadWrite == "" {
+	if row.ReadWrite == "" && !row.Implicit {
 		return "", false, nil
 	}
 	e := protocol.Endpoint{

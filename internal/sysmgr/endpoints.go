@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/huker/huker/internal/coord"
@@ -35,6 +36,29 @@ type endpoints struct {
 	mu    sync.Mutex // one change after the other
 	known map[string]protocol.Endpoint
 	dirty bool // the balancer was not told of all of them, or could not do it
+
+	kin atomic.Pointer[map[string][]string] // by address, the other members of its cluster
+}
+
+// peersOf are the databases that replicate from one, or that it replicates from.
+func (e *endpoints) peersOf(address string) []string {
+	if kin := e.kin.Load(); kin != nil {
+		return (*kin)[address]
+	}
+	return nil
+}
+
+// relate notes who is in a cluster with whom, and says whether that has changed.
+func (e *endpoints) relate(all map[string]protocol.Endpoint) bool {
+	kin := map[string][]string{}
+	for _, one := range all {
+		members := slices.Sorted(maps.Keys(one.Access))
+		for i, m := range members {
+			kin[m] = slices.Concat(members[:i], members[i+1:])
+		}
+	}
+	had := e.kin.Swap(&kin)
+	return had == nil || !maps.EqualFunc(*had, kin, slices.Equal)
 }
 
 // followEndpoints has the host's kernel lead clients of all clusters where coordination says, for ever. While coordination is away nothing changes.
@@ -149,6 +173,9 @@ func (h *Host) balance(ctx context.Context, next map[string]protocol.Endpoint) e
 	var all []network.Endpoint
 	for _, id := range slices.Sorted(maps.Keys(next)) {
 		e := next[id]
+		if e.ReadWrite.Address == "" {
+			continue // replicas of an instance have no address in common
+		}
 		all = append(all, network.Endpoint{
 			ID: id, ReadWrite: network.Front(e.ReadWrite), ReadOnly: network.Front(e.ReadOnly), Primary: e.Primary, Readers: e.Readers, Members: membersOf(e),
 		})
@@ -161,6 +188,11 @@ func (h *Host) balance(ctx context.Context, next map[string]protocol.Endpoint) e
 		if had, known := was[id]; !known || had.Primary != next[id].Primary {
 			h.log.Info("clients are led to a primary", "op", "endpoints", "cluster", id, "epoch", next[id].Epoch, "primary", next[id].Primary,
 				"took", time.Since(began).Round(100*time.Microsecond).String())
+		}
+	}
+	if h.endpoints.relate(next) {
+		if err := h.setFirewall(ctx); err != nil {
+			return err
 		}
 	}
 	data, err := json.Marshal(next)

@@ -3,6 +3,7 @@ package sysmgr_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,14 @@ func testEndpoints(t *testing.T, r *rig) {
 	led("led to the primary", func(e network.Endpoint) bool { return e.Primary == "10.88.0.10" })
 	now, _ := b.of(id)
 	require.Equal(t, []network.Access{{Address: "10.88.0.10", Public: true}, {Address: "10.88.0.11", AllowedCIDRs: []string{"10.1.0.0/16"}}}, now.Members)
+	member := r.request()
+	r.ensured(member)
+	e.Access[member.Address], e.Access["10.88.9.9"] = model.Access{}, model.Access{}
+	put(e)
+	r.eventually("the other members reach the one on this host", func() bool {
+		rules := r.wall.rules()
+		return len(rules) == 1 && slices.Equal(rules[0].Peers, slices.DeleteFunc(slices.Sorted(maps.Keys(e.Access)), func(a string) bool { return a == member.Address }))
+	})
 	e.Access = map[string]model.Access{"10.88.0.10": {IsPublic: true, AllowedCIDRs: []string{"192.0.2.0/24"}}}
 	put(e)
 	led("access alone has changed", func(e network.Endpoint) bool {

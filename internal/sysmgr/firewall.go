@@ -48,7 +48,11 @@ func (h *Host) setFirewall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.firewall.Set(ctx, accessList(all)); err != nil {
+	list := accessList(all)
+	for i := range list {
+		list[i].Peers = h.endpoints.peersOf(list[i].Address)
+	}
+	if err := h.firewall.Set(ctx, list); err != nil {
 		return err
 	}
 	h.mu.Lock()

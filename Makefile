@@ -26,7 +26,7 @@ GOTEST := $(GO) test -shuffle=on
 # run_tests FLAGS,LIST
 run_tests = pkgs=$$($(2)); if [ -n "$$pkgs" ]; then $(GOTEST) $(1) $$pkgs; fi
 
-.PHONY: help up down build images docker test test-quick test-e2e test-fleet chaos bench fleet-up fleet-down cluster-up cluster-down test-cluster lint tidy-check tools clean
+.PHONY: help up down build images docker test test-quick test-e2e test-fleet chaos chaos-fleet bench fleet-up fleet-down cluster-up cluster-down test-cluster lint tidy-check tools clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,7 +72,11 @@ test-fleet: docker images ## the tests of the whole on three hosts with RabbitMQ
 DURATION ?= 10m
 SEED ?= $(shell echo $$RANDOM)
 chaos: docker images ## faults at random on a cluster in use, and what was promised checked: make chaos DURATION=30m SEED=7
-	@HUKER_REQUIRE_DOCKER=1 HUKER_CHAOS_DURATION=$(DURATION) HUKER_CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 24h -run TestChaos $(ARGS) ./test/chaos
+	@HUKER_REQUIRE_DOCKER=1 HUKER_CHAOS_DURATION=$(DURATION) HUKER_CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 24h -run 'TestChaos$$' $(ARGS) ./test/chaos
+
+chaos-fleet: docker images ## the same on three hosts, which are lost, hang and are cut off, too: make chaos-fleet DURATION=30m SEED=7
+	@scripts/ensure-test-tools
+	@HUKER_REQUIRE_DOCKER=1 HUKER_CHAOS_FLEET=1 HUKER_CHAOS_DURATION=$(DURATION) HUKER_CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 24h -run 'TestChaosOnAFleet$$' $(ARGS) ./test/chaos
 
 bench: docker images ## every benchmark: make bench ARGS='-bench Create'
 	@scripts/ensure-test-tools bench

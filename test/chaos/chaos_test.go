@@ -5,11 +5,12 @@ import (
 	"context"
 	"database/sql/driver"
 	"math/rand/v2"
+	"net"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,26 +26,48 @@ import (
 const (
 	usualDuration = 60 * time.Second
 	usualSeed     = 20261
+	strikeLimit   = 10 * time.Second  // what is struck already may not answer
+	healLimit     = 2 * time.Minute   // hosts start, and their engines
 	healthLimit   = 120 * time.Second // from when the last fault is over until all is well
 	user          = "app"
 	password      = "Chaos-password-1"
 	database      = "shop"
 )
 
+// ground is where a cluster is.
+type ground interface {
+	api() *client.Client
+	// ways lead clients to the cluster's address for writing.
+	ways(e client.Endpoint) []way
+	// found notes where a member is.
+	found(ctx context.Context, member string) error
+	// draw chooses a fault; of what is each member's, a victim's.
+	draw(dice *rand.Rand, victim string) fault.Fault
+	// heal undoes what is left when all faults have been healed.
+	heal(ctx context.Context) error
+	// left lists containers and volumes of databases.
+	left(ctx context.Context) ([]string, error)
+	// tell shows what everybody had to say.
+	tell(ctx context.Context, t *testing.T)
+}
+
+// way is one of several to the same place.
+type way struct{ address string }
+
 // trial is a cluster of three under strict, whom clients use.
 type trial struct {
 	*testing.T
-	plane      *plane.Plane
-	id         string
-	members    []string // oldest first, so that a seed means the same ones
-	containers map[string]fault.Container
-	strikes    int
-	dice       *rand.Rand
-	clock      workload.Clock
-	set        *workload.Set
-	registers  *workload.Registers
-	watch      *workload.Watch
-	health     *workload.Health
+	ground    ground
+	id        string
+	members   []string      // oldest first, so that a seed means the same ones
+	last      time.Duration // that faults last, at most
+	strikes   int
+	dice      *rand.Rand
+	clock     workload.Clock
+	set       *workload.Set
+	registers *workload.Registers
+	watch     *workload.Watch
+	health    *workload.Health
 }
 
 // TestChaos: whatever happens to processes, containers and the control plane, nothing acknowledged is lost, never are two members open for writes, what clients
@@ -53,31 +76,19 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED, NOT TESTED: it takes minutes")
 	}
+	seed, duration := course(t)
+	begin(t, &machine{Plane: plane.Start(t), containers: map[string]fault.Container{}}, seed).run(duration)
+}
+
+// course is what was asked for.
+func course(t *testing.T) (seed uint64, duration time.Duration) {
+	t.Helper()
 	duration, err := time.ParseDuration(from("HUKER_CHAOS_DURATION", usualDuration.String()))
 	require.NoError(t, err)
-	seed, err := strconv.ParseUint(from("HUKER_CHAOS_SEED", strconv.Itoa(usualSeed)), 10, 64)
+	seed, err = strconv.ParseUint(from("HUKER_CHAOS_SEED", strconv.Itoa(usualSeed)), 10, 64)
 	require.NoError(t, err)
-	c := found(t, seed)
-	ctx, stop := context.WithCancel(t.Context())
-	var work, looks sync.WaitGroup
-	looking, blind := context.WithCancel(t.Context())
-	defer blind()
-	work.Go(func() { c.set.Run(ctx) })
-	work.Go(func() { c.registers.Run(ctx) })
-	looks.Go(func() { c.watch.Run(looking) })
-	looks.Go(func() { c.health.Run(looking) })
-	t.Cleanup(func() { stop(); blind(); work.Wait(); looks.Wait() })
 	t.Logf("seed %d, %s", seed, duration)
-	rounds := 0
-	for c.clock.Now() < duration && !t.Failed() {
-		c.round()
-		rounds++
-	}
-	stop()
-	work.Wait()
-	blind()
-	looks.Wait()
-	c.judge(rounds)
+	return seed, duration
 }
 
 func from(name, usual string) string {
@@ -87,14 +98,90 @@ func from(name, usual string) string {
 	return usual
 }
 
-func found(t *testing.T, seed uint64) *trial {
+// run ill-treats the cluster for so long, and judges; in the end the cluster goes, and leaves nothing.
+func (c *trial) run(duration time.Duration) {
+	c.Helper()
+	ctx, stop := context.WithCancel(c.Context())
+	var work, looks sync.WaitGroup
+	looking, blind := context.WithCancel(c.Context())
+	defer blind()
+	work.Go(func() { c.set.Run(ctx) })
+	work.Go(func() { c.registers.Run(ctx) })
+	looks.Go(func() { c.watch.Run(looking) })
+	looks.Go(func() { c.health.Run(looking) })
+	c.Cleanup(func() { stop(); blind(); work.Wait(); looks.Wait() })
+	rounds := 0
+	for c.clock.Now() < duration && !c.Failed() {
+		c.round()
+		rounds++
+	}
+	stop()
+	work.Wait()
+	blind()
+	looks.Wait()
+	c.judge(rounds)
+	c.dissolve()
+}
+
+// dissolve deletes the cluster.
+func (c *trial) dissolve() {
+	c.Helper()
+	require.NoError(c, c.ground.api().DeleteCluster(c.Context(), c.id))
+	require.Eventually(c, func() bool { _, err := c.ground.api().Cluster(c.Context(), c.id); return client.NotFound(err) }, time.Minute, 100*time.Millisecond, "it stays")
+	var left []string
+	require.Eventually(c, func() (none bool) {
+		var err error
+		left, err = c.ground.left(c.Context())
+		return err == nil && len(left) == 0
+	}, time.Minute, 100*time.Millisecond, "left: %v", left)
+}
+
+// begin makes the cluster, and those that are to use it.
+func begin(t *testing.T, g ground, seed uint64) *trial {
 	t.Helper()
-	c := &trial{T: t, plane: plane.Start(t), dice: rand.New(rand.NewPCG(seed, 1)), containers: map[string]fault.Container{}} //nolint:gosec // a course that can be taken again
+	c := &trial{T: t, ground: g, last: 5 * time.Second, dice: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // a course that can be taken again
 	t.Cleanup(func() {
 		if t.Failed() {
 			c.tell()
 		}
 	})
+	now := c.make()
+	connect := func(answer time.Duration, ways ...way) driver.Connector {
+		var turn atomic.Uint64
+		connector, err := workload.Endpoint{
+			Address: ways[0].address, User: user, Password: password, Database: database, Answer: answer,
+			Dial: func(ctx context.Context, network, _ string) (net.Conn, error) { // each connection by the next way
+				return new(net.Dialer).DialContext(ctx, network, ways[turn.Add(1)%uint64(len(ways))].address)
+			},
+		}.Connector()
+		require.NoError(t, err)
+		return connector
+	}
+	endpoint := connect(0, g.ways(*now.Endpoints.ReadWrite)...)
+	members := map[string]driver.Connector{}
+	for _, m := range now.Instances {
+		members[m.Name] = connect(time.Second, way{address: m.IP[0] + ":3306"})
+		c.members = append(c.members, m.ID)
+		require.NoError(t, g.found(t.Context(), m.ID))
+	}
+	c.clock = workload.NewClock()
+	c.set = &workload.Set{Connector: endpoint, Clock: c.clock, Writers: 8, Pace: 5 * time.Millisecond}
+	c.registers = &workload.Registers{Connector: endpoint, Clock: c.clock, Seed: seed, Clients: 4, Pace: 10 * time.Millisecond, Sure: true}
+	// Who says that he is open is asked to write: a primary that was given up may say so until its agent hears of that, and gets no acknowledgement any more.
+	c.watch = &workload.Watch{Members: members, Clock: c.clock, Every: 50 * time.Millisecond, Write: true}
+	c.health = &workload.Health{Clock: c.clock, Ask: func(ctx context.Context) ([]string, error) {
+		now, err := g.api().Cluster(ctx, c.id)
+		return troubles(now), err
+	}}
+	require.NoError(t, c.set.Prepare(t.Context()))
+	require.NoError(t, c.registers.Prepare(t.Context()))
+	require.NoError(t, c.watch.Prepare(t.Context(), endpoint))
+	return c
+}
+
+// make has the cluster made, and waits until it is whole.
+func (c *trial) make() (now client.Cluster) {
+	c.Helper()
 	acks := 1
 	n := client.NewCluster{
 		Name: "chaos", Instances: make([]client.NewMember, 3),
@@ -106,62 +193,32 @@ func found(t *testing.T, seed uint64) *trial {
 	for i := range n.Instances {
 		n.Instances[i] = client.NewMember{Flavor: "1", Volume: &client.Volume{Size: 5}}
 	}
-	made, err := c.plane.API.CreateCluster(t.Context(), n)
-	require.NoError(t, err)
+	made, err := c.ground.api().CreateCluster(c.Context(), n)
+	require.NoError(c, err)
 	c.id = made.ID
-	var now client.Cluster
-	require.Eventually(t, func() bool {
-		now, err = c.plane.API.Cluster(t.Context(), c.id)
+	require.Eventually(c, func() bool {
+		now, err = c.ground.api().Cluster(c.Context(), c.id)
 		return err == nil && len(troubles(now)) == 0
 	}, 2*time.Minute, 50*time.Millisecond, "the cluster does not become whole")
-	connect := func(address string) driver.Connector {
-		connector, err := workload.Endpoint{Address: address + ":3306", User: user, Password: password, Database: database}.Connector()
-		require.NoError(t, err)
-		return connector
-	}
-	endpoint := connect(now.Endpoints.ReadWrite.Address)
-	members := map[string]driver.Connector{}
-	for _, m := range now.Instances {
-		address := m.IP[0]
-		look, err := workload.Endpoint{Address: address + ":3306", User: user, Password: password, Database: database, Answer: time.Second}.Connector()
-		require.NoError(t, err)
-		members[m.Name] = look
-		c.members = append(c.members, m.ID)
-		all, err := c.plane.Engine.List(t.Context(), map[string]string{"io.huker.instance": m.ID})
-		require.NoError(t, err)
-		require.Len(t, all, 1)
-		c.containers[m.ID] = fault.Container{Machine: fault.Here{}, Name: all[0].Name}
-	}
-	c.clock = workload.NewClock()
-	c.set = &workload.Set{Connector: endpoint, Clock: c.clock, Writers: 8, Pace: 5 * time.Millisecond}
-	c.registers = &workload.Registers{Connector: endpoint, Clock: c.clock, Seed: seed, Clients: 4, Pace: 10 * time.Millisecond, Sure: true}
-	// Who says that he is open is asked to write: a primary that was given up may say so until its agent hears of that, and gets no acknowledgement any more.
-	c.watch = &workload.Watch{Members: members, Clock: c.clock, Every: 50 * time.Millisecond, Write: true}
-	c.health = &workload.Health{Clock: c.clock, Ask: func(ctx context.Context) ([]string, error) {
-		now, err := c.plane.API.Cluster(ctx, c.id)
-		return troubles(now), err
-	}}
-	require.NoError(t, c.set.Prepare(t.Context()))
-	require.NoError(t, c.registers.Prepare(t.Context()))
-	require.NoError(t, c.watch.Prepare(t.Context(), endpoint))
-	return c
+	return now
 }
 
-// tell shows what the control plane and the agents had to say.
+// tell shows what became of the cluster, and what everybody had to say.
 func (c *trial) tell() {
-	var lines []string
-	for line := range strings.Lines(c.plane.Output()) {
-		if !strings.Contains(line, `"msg":"request"`) {
-			lines = append(lines, line)
-		}
-	}
-	c.Logf("the control plane's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-400):], ""))
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 30*time.Second)
 	defer cancel()
-	for _, container := range c.containers {
-		out, err := container.Machine.Exec(ctx, "sh", "-c", "docker logs --tail 300 "+container.Name+" 2>&1")
-		c.Logf("log of %s: %v\n%s", container.Name, err, out)
+	now, err := c.ground.api().Cluster(ctx, c.id)
+	c.Logf("the run began at %s; the cluster now: %+v %v", c.clock.Time(0).UTC().Format(time.RFC3339Nano), now, err)
+	turns, err := c.ground.api().ClusterHistory(ctx, c.id, 0)
+	for _, turn := range turns {
+		c.Logf("turn: %+v", turn)
 	}
+	members, merr := c.ground.api().ClusterMembers(ctx, c.id)
+	for _, m := range members {
+		c.Logf("member: %+v", m)
+	}
+	c.Logf("asking for its history: %v; for its members: %v", err, merr)
+	c.ground.tell(ctx, c.T)
 }
 
 // troubles are what keeps a cluster from being whole.
@@ -192,19 +249,15 @@ func (c *trial) round() {
 	for range 1 + c.dice.IntN(2) {
 		f := c.draw()
 		struck = append(struck, f)
-		if err := f.Do(c.Context()); err != nil {
-			c.Logf("%s: not now: %v", f.Name(), err) // what it is meant for may be gone by the one before
-		} else {
-			c.strikes++
-		}
+		c.strike(f)
 		c.pause(1500 * time.Millisecond)
 	}
-	c.pause(5 * time.Second)
+	c.pause(c.last)
 	var names []string
 	for _, f := range struck {
-		require.NoError(c, f.Heal(c.Context()), f.Name())
 		names = append(names, f.Name())
 	}
+	c.restore(struck)
 	healed := c.clock.Now()
 	ctx, cancel := context.WithTimeout(c.Context(), healthLimit)
 	defer cancel()
@@ -216,62 +269,68 @@ func (c *trial) round() {
 	c.Logf("%7.2fs %-90s longest gap %5.2f s, well after %5.2f s %v", began.Seconds(), strings.Join(names, "; "), gap.Length().Seconds(), well.Seconds(), err)
 }
 
+func (c *trial) strike(f fault.Fault) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), strikeLimit)
+	defer cancel()
+	at := c.clock.Now()
+	if err := f.Do(ctx); err != nil {
+		c.Logf("%7.2fs %s: not now: %v", at.Seconds(), f.Name(), err) // what it is meant for may be gone by the one before
+		return
+	}
+	c.strikes++
+	c.Logf("%7.2fs %s, done after %.2f s", at.Seconds(), f.Name(), (c.clock.Now() - at).Seconds())
+}
+
+// restore undoes all that was done. What was struck twice may need both undone before it answers.
+func (c *trial) restore(struck []fault.Fault) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), healLimit)
+	defer cancel()
+	require.NoError(c, c.ground.heal(ctx))
+	for _, f := range struck {
+		require.NoError(c, f.Heal(ctx), f.Name())
+	}
+	require.NoError(c, c.ground.heal(ctx))
+}
+
 func (c *trial) pause(most time.Duration) {
 	_ = workload.Wait(c.Context(), time.Duration(c.dice.Int64N(int64(most))))
 }
 
-// draw chooses a fault. Half of those that are a member's are the primary's.
+// draw chooses a fault. Half of those that are a member's are the primary's. One in eight is a switchover, with another fault in the middle of it or without.
 func (c *trial) draw() fault.Fault {
 	ctx, cancel := context.WithTimeout(c.Context(), 2*time.Second)
 	defer cancel()
-	now, err := c.plane.API.Cluster(ctx, c.id)
+	now, err := c.ground.api().Cluster(ctx, c.id)
 	victim := c.members[c.dice.IntN(len(c.members))]
 	if c.dice.IntN(2) == 0 && err == nil && now.Primary != "" {
 		victim = now.Primary
 	}
-	container := c.containers[victim]
-	switch c.dice.IntN(9) {
-	case 0:
-		return fault.KillProgram(container, "mysqld")
-	case 1:
-		return fault.KillProgram(container, "huker-guestagent")
-	case 2:
-		return fault.KillContainer(container, false)
-	case 3:
-		return fault.StopProgram(container, "mysqld")
-	case 4:
-		return fault.StopProgram(container, "huker-guestagent")
-	case 5:
-		return fault.CutContainer(container)
-	case 6:
-		return fault.Step{
-			What:   "control plane is killed",
-			Strike: func(context.Context) error { c.plane.Kill(); return nil },
-			Undo:   func(context.Context) error { c.plane.Launch(); return nil },
-		}
-	case 7:
-		return fault.Step{
-			What: "control plane hangs",
-			Strike: func(context.Context) error {
-				if p := c.plane.Process(); p != nil {
-					return p.Signal(syscall.SIGSTOP)
-				}
-				return nil
-			},
-			Undo: func(context.Context) error {
-				if p := c.plane.Process(); p != nil {
-					return p.Signal(syscall.SIGCONT)
-				}
-				return nil
-			},
-		}
+	kind, middle, wait := c.dice.IntN(8), c.dice.IntN(2) == 0, time.Duration(c.dice.Int64N(int64(400*time.Millisecond)))
+	other := c.ground.draw(c.dice, victim)
+	switch {
+	case kind > 0:
+		return other
+	case middle:
+		return fault.Step{What: "planned switchover, and " + other.Name(), Undo: other.Heal, Strike: func(ctx context.Context) error {
+			if err := c.switchOver(ctx); err != nil {
+				return err
+			}
+			if err := workload.Wait(ctx, wait); err != nil {
+				return err
+			}
+			return other.Do(ctx)
+		}}
 	}
-	return fault.Step{What: "planned switchover", Strike: func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		_, err := c.plane.API.Switchover(ctx, c.id, "", 30*time.Second)
-		return err
-	}}
+	return fault.Step{What: "planned switchover", Strike: c.switchOver}
+}
+
+func (c *trial) switchOver(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err := c.ground.api().Switchover(ctx, c.id, "", 30*time.Second)
+	return err
 }
 
 // judge asks whether all that was promised is so.

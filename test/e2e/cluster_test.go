@@ -100,6 +100,25 @@ func primaryOf(c map[string]any) string {
 	return id
 }
 
+// apart gives the members of a cluster, which are on as many hosts as there are.
+func (p *plane) apart(c map[string]any) []string {
+	p.t.Helper()
+	var members []string
+	for _, m := range dig[[]any](c, "instances") {
+		members = append(members, dig[string](m, "id"))
+	}
+	require.NotEmpty(p.t, members)
+	if len(p.hosts) == 0 {
+		return members
+	}
+	on := map[string]string{}
+	for _, id := range members {
+		on[p.hostOf(id)] = id
+	}
+	require.Len(p.t, on, min(len(members), len(p.hosts)), "members of a cluster share a host: %v", on)
+	return members
+}
+
 // ledger writes numbered rows through an address, one after the other, and remembers which were acknowledged, and the longest time without.
 type ledger struct {
 	mu    sync.Mutex
@@ -174,6 +193,8 @@ func TestLifeOfACluster(t *testing.T) {
 	id := p.createCluster("shop", 3)
 	c := p.awaitCluster(id, "whole", whole)
 	t.Logf("a cluster of three is ready after %s", time.Since(began).Round(time.Millisecond))
+
+	require.Len(t, p.apart(c), 3)
 
 	address := dig[string](c, "endpoints", "read_write", "address")
 	require.NotEmpty(t, address)

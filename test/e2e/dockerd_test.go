@@ -17,6 +17,7 @@ import (
 	"github.com/huker/huker/internal/testenv"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/docker"
+	"github.com/huker/huker/test/site"
 )
 
 // dockerd is an engine of a test's own, which may be killed.
@@ -143,6 +144,6 @@ func (d *dockerd) loadImage() {
 	defer func() { _ = to.Close() }()
 	var images runtime.Images = to
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(from.SaveImage(ctx, databaseImage(d.t), w)) }()
+	go func() { w.CloseWithError(from.SaveImage(ctx, site.Image(d.t), w)) }()
 	require.NoError(d.t, images.LoadImage(ctx, r))
 }

@@ -29,9 +29,6 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	for name, walk := range map[string]func(*testing.T){"clusters": clusterKilledAtEveryPoint, "replicas": replicaKilledAtEveryPoint} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if onSite != nil {
-				t.Skip("SKIPPED, NOT TESTED: clusters on a fleet")
-			}
 			walk(t)
 		})
 	}
@@ -51,7 +48,7 @@ func killedAt(t *testing.T, point fault.Point) {
 			require.Contains(t, []int{http.StatusOK, http.StatusAccepted}, code)
 		case p.hasDied():
 			died = true
-			p.bury()
+			p.Bury()
 			p.start()
 			lost()
 		default:
@@ -59,7 +56,7 @@ func killedAt(t *testing.T, point fault.Point) {
 		}
 		if !died && p.diesBusy() {
 			died = true
-			p.bury()
+			p.Bury()
 			p.start()
 		}
 		done()
@@ -112,15 +109,15 @@ func killedAt(t *testing.T, point fault.Point) {
 // clients are the networks that a database is opened to: on a fleet this test's own has to be among them; on one machine the host always may.
 func clients() []string {
 	if onSite != nil {
-		return []string{"192.0.2.0/24", onSite.fleet.Controller.Address + "/32"}
+		return []string{"192.0.2.0/24", onSite.Fleet.Controller.Address + "/32"}
 	}
 	return []string{"192.0.2.0/24"}
 }
 
 func (p *plane) hasDied() bool {
 	select {
-	case err := <-p.exited:
-		p.exited <- err
+	case err := <-p.Exited:
+		p.Exited <- err
 		return true
 	case <-time.After(5 * time.Second):
 		return false
@@ -132,8 +129,8 @@ func (p *plane) diesBusy() bool {
 	deadline := time.Now().Add(readyDeadline)
 	for time.Now().Before(deadline) {
 		select {
-		case err := <-p.exited:
-			p.exited <- err
+		case err := <-p.Exited:
+			p.Exited <- err
 			return true
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -72,7 +72,7 @@ func hostsOfAFleet(t *testing.T) {
 		p.awaitActive(id)
 	}
 	t.Run("one is cut off", func(t *testing.T) {
-		host := onSite.fleet.Hosts[1]
+		host := onSite.Fleet.Hosts[1]
 		require.NoError(t, host.Cut(t.Context()))
 		p.awaitHost(host.Name, false)
 		others := p.create("meanwhile", 1)
@@ -83,7 +83,7 @@ func hostsOfAFleet(t *testing.T) {
 		back(t, on[host.Name])
 	})
 	t.Run("one loses its power", func(t *testing.T) {
-		host := onSite.fleet.Hosts[2]
+		host := onSite.Fleet.Hosts[2]
 		require.NoError(t, host.Lose(t.Context()))
 		p.awaitHost(host.Name, false)
 		require.NoError(t, host.Heal(t.Context()))

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/testenv"
+	"github.com/huker/huker/test/site"
 )
 
 // The first user of every instance that tests make.
@@ -89,13 +90,24 @@ func address(i map[string]any) string {
 // open gives a connection pool to the instance's database as its first user.
 func open(t *testing.T, addr string, config *tls.Config) *sql.DB {
 	t.Helper()
-	c := mysql.NewConfig()
-	c.Net, c.Addr, c.User, c.Passwd, c.DBName = "tcp", addr+":3306", testUser, testPassword, "shop"
-	c.Timeout = 10 * time.Second
-	c.TLS = config
-	if config == nil {
-		c.TLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // tests that are not about TLS
+	c := login(addr + ":3306")
+	if config != nil {
+		c.TLS = config
 	}
+	return pool(t, c)
+}
+
+// login is what the first user of a database comes with.
+func login(address string) *mysql.Config {
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd, c.DBName = "tcp", address, testUser, testPassword, "shop"
+	c.Timeout = 10 * time.Second
+	c.TLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // tests that are not about TLS
+	return c
+}
+
+func pool(t *testing.T, c *mysql.Config) *sql.DB {
+	t.Helper()
 	connector, err := mysql.NewConnector(c)
 	require.NoError(t, err)
 	db := sql.OpenDB(connector)
@@ -190,7 +202,7 @@ func seconds(t *testing.T, moment string) float64 {
 func (p *plane) fromOtherBridge(addr string) string {
 	p.t.Helper()
 	docker := testenv.RequireBinary(p.t, "docker")
-	out, err := command(p.t, docker, "run", "--rm", "--network", "bridge", "--entrypoint", "bash", databaseImage(p.t),
+	out, err := command(p.t, docker, "run", "--rm", "--network", "bridge", "--entrypoint", "bash", site.Image(p.t),
 		"-c", "exec 3<>/dev/tcp/"+addr+"/3306 && head -c 40 <&3 | tr -cd '[:print:]'")
 	require.NoError(p.t, err, out)
 	return out

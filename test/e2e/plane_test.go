@@ -4,7 +4,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,6 +25,7 @@ import (
 	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/docker"
+	"github.com/huker/huker/test/site"
 )
 
 // binaries are built once for all tests of a run.
@@ -38,31 +37,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := func(flags string, programs ...string) error {
-		args := []string{"build", "-trimpath", "-ldflags", flags, "-o", dir + "/"}
-		for _, p := range programs {
-			args = append(args, "github.com/huker/huker/cmd/"+p)
-		}
-		cmd := exec.Command("go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building: %w: %s", err, out)
-		}
-		return nil
-	}
-	guests := []string{"huker-guestagent", "huker-supervisor"}
-	if err := build("", guests...); err != nil {
-		return "", err
-	}
-	var sums []string // as make build does it
-	for _, p := range guests {
-		data, err := os.ReadFile(filepath.Join(dir, p))
-		if err != nil {
-			return "", err
-		}
-		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
-	}
-	return dir, build("-X github.com/huker/huker/internal/controlplane.guestSums="+strings.Join(sums, ","), "huker", "huker-api", "huker-nodekeeper", "huker-sysmgr")
+	return dir, site.Build(dir)
 })
 
 func TestMain(m *testing.M) {
@@ -90,13 +65,9 @@ type plane struct {
 	host   string // Docker's address
 	engine *docker.Driver
 
-	specs   []spec
+	*site.Processes
 	engines []*docker.Driver // of all hosts
 	hosts   []string         // to be added; none where the only host is the deployment's own
-
-	mu      sync.Mutex
-	running map[int]*process // by the number of the spec
-	exited  chan error       // tells that a process has ended by itself
 	log     *logBuffer
 
 	token, project string
@@ -123,20 +94,24 @@ func newPlaneAt(t *testing.T, host, only string, args []string) *plane {
 	t.Helper()
 	testenv.RequireRoot(t)
 	testenv.RequireBinary(t, "iptables")
+	bin, err := binaries()
+	require.NoError(t, err)
 	p := &plane{
-		t: t, name: "e2e-" + testenv.Suffix(t), dir: filepath.Join(t.TempDir(), "data"), listen: freeAddress(t), args: args, host: host,
-		running: map[int]*process{}, exited: make(chan error, 16), log: &logBuffer{},
+		t: t, name: "e2e-" + testenv.Suffix(t), dir: filepath.Join(t.TempDir(), "data"), listen: freeAddress(t), args: args, host: host, log: &logBuffer{},
 	}
+	p.Processes = site.NewProcesses(p.name, bin, p.log, "DOCKER_HOST="+host)
 	t.Cleanup(p.cleanUp)
 	if onSite != nil {
-		onSite.settle(p, only)
+		d := onSite.Settle(t, p.name, p.dir, p.listen, only)
+		p.Specs, p.engines, p.hosts = d.Specs, d.Engines, d.Hosts
+		p.writeAdmin(site.AdminPassword)
 		p.engine = p.engines[0]
 		return p
 	}
 	engine, err := docker.Open(t.Context(), docker.Config{Host: host, Owner: p.name})
 	require.NoError(t, err)
 	p.engine, p.engines = engine, []*docker.Driver{engine}
-	p.specs = []spec{{program: "huker", args: []string{"serve", "--name", p.name, "--data-dir", p.dir, "--listen", p.listen, "--log-level", "debug"}, takes: "*"}}
+	p.Specs = []site.Spec{{Program: "huker", Args: []string{"serve", "--name", p.name, "--data-dir", p.dir, "--listen", p.listen, "--log-level", "debug"}, Takes: "*"}}
 	return p
 }
 
@@ -197,8 +172,8 @@ func (p *plane) startUnknown(extra ...string) {
 	deadline := time.Now().Add(time.Minute)
 	for !p.healthy() {
 		select {
-		case err := <-p.exited:
-			p.exited <- err
+		case err := <-p.Exited:
+			p.Exited <- err
 			require.FailNow(p.t, "the control plane ended", "%v\n%s", err, p.log.tail(4096))
 		case <-time.After(20 * time.Millisecond):
 		}
@@ -209,50 +184,7 @@ func (p *plane) startUnknown(extra ...string) {
 // launch runs what does not run of the control plane, without waiting.
 func (p *plane) launch(extra ...string) {
 	p.t.Helper()
-	given := append(append([]string(nil), p.args...), extra...)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for n, spec := range p.specs {
-		if p.running[n] == nil {
-			p.running[n] = p.run(spec, append(append([]string(nil), spec.args...), spec.own(given)...), func(r *process, err error) { p.ended(n, r, err) })
-		}
-	}
-}
-
-// own picks the flags of `huker serve` that are a process's business, with their values.
-func (s spec) own(given []string) []string {
-	if s.takes == "*" {
-		return given
-	}
-	var own []string
-	for i := 0; i < len(given); i++ {
-		flag := given[i]
-		value := i+1 < len(given) && !strings.HasPrefix(given[i+1], "--")
-		if flag == s.takes || flag == "--fault" {
-			own = append(own, flag)
-			if value {
-				own = append(own, given[i+1])
-			}
-		}
-		if value {
-			i++
-		}
-	}
-	return own
-}
-
-// ended takes note of a process that the test did not kill.
-func (p *plane) ended(n int, r *process, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.running[n] != r {
-		return
-	}
-	delete(p.running, n)
-	select {
-	case p.exited <- fmt.Errorf("%s: %w", p.specs[n].program, err):
-	default:
-	}
+	require.NoError(p.t, p.Launch(append(append([]string(nil), p.args...), extra...)...))
 }
 
 func (p *plane) healthy() bool {
@@ -266,31 +198,8 @@ func (p *plane) healthy() bool {
 
 // kill ends the control plane with SIGKILL.
 func (p *plane) kill() {
-	p.mu.Lock()
-	running := p.running
-	p.running = map[int]*process{}
-	p.mu.Unlock()
-	for _, r := range running {
-		r.kill()
-	}
-	for _, r := range running {
-		select {
-		case <-r.over:
-		case <-time.After(time.Minute):
-			p.t.Error("the control plane does not end")
-		}
-	}
-	p.bury()
-}
-
-// bury forgets that something died.
-func (p *plane) bury() {
-	for {
-		select {
-		case <-p.exited:
-		default:
-			return
-		}
+	if err := p.Kill(); err != nil {
+		p.t.Error("the control plane does not end:", err)
 	}
 }
 
@@ -415,7 +324,7 @@ func (p *plane) container(id string) runtime.State {
 	require.NoError(p.t, err)
 	require.Len(p.t, all, 1)
 	if onSite != nil {
-		all[0].Pid = onMachine(all[0])
+		all[0].Pid = site.OnMachine(all[0])
 	}
 	return all[0]
 }

@@ -18,20 +18,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/keeper"
+	"github.com/huker/huker/test/site"
 )
 
 // reinforce adds a second of what may be there twice, and gives the address of the second API.
 func (p *plane) reinforce() (listen string) {
 	p.t.Helper()
 	listen = freeAddress(p.t)
-	for _, s := range slices.Clone(p.specs) {
-		switch s.program {
+	for _, s := range slices.Clone(p.Specs) {
+		switch s.Program {
 		case "huker-api":
-			s.args = slices.Clone(s.args)
-			s.args[slices.Index(s.args, "--listen")+1] = listen
-			p.specs = append(p.specs, s)
+			s.Args = slices.Clone(s.Args)
+			s.Args[slices.Index(s.Args, "--listen")+1] = listen
+			p.Specs = append(p.Specs, s)
 		case "huker-nodekeeper":
-			p.specs = append(p.specs, s)
+			p.Specs = append(p.Specs, s)
 		}
 	}
 	return listen
@@ -40,17 +41,7 @@ func (p *plane) reinforce() (listen string) {
 // shoot ends one process of the control plane with SIGKILL, and waits until it has.
 func (p *plane) shoot(n int) {
 	p.t.Helper()
-	p.mu.Lock()
-	run := p.running[n]
-	delete(p.running, n)
-	p.mu.Unlock()
-	require.NotNil(p.t, run, "%s does not run", p.specs[n].program)
-	run.kill()
-	select {
-	case <-run.over:
-	case <-time.After(time.Minute):
-		require.Fail(p.t, "does not end", p.specs[n].program)
-	}
+	require.NoError(p.t, p.Shoot(n))
 }
 
 // steady is a database that is written to all the time, on one connection: whatever happens around it, it must not notice.
@@ -189,15 +180,15 @@ func stormOfKills(t *testing.T) {
 		back func()
 	}
 	var victims []victim
-	for n, spec := range p.specs {
-		victims = append(victims, victim{fmt.Sprintf("%s %d", spec.program, n), func() { p.shoot(n) }, func() { p.launch() }})
+	for n, spec := range p.Specs {
+		victims = append(victims, victim{fmt.Sprintf("%s %d", spec.Program, n), func() { p.shoot(n) }, func() { p.launch() }})
 	}
-	for n, server := range onSite.zk.Servers {
-		victims = append(victims, victim{fmt.Sprintf("ZooKeeper %d", n), server.Kill, func() { server.Launch(t); onSite.zk.AwaitUp(t, n) }})
+	for n, server := range onSite.ZooKeeper.Servers {
+		victims = append(victims, victim{fmt.Sprintf("ZooKeeper %d", n), server.Kill, func() { server.Launch(t); onSite.ZooKeeper.AwaitUp(t, n) }})
 	}
 	victims = append(victims,
-		victim{"RabbitMQ", onSite.rabbit.Kill, func() { onSite.rabbit.Up(t) }},
-		victim{"MySQL", func() { require.NoError(t, onSite.mysql.Down()) }, func() { require.NoError(t, onSite.mysql.Up()) }})
+		victim{"RabbitMQ", onSite.RabbitMQ.Kill, func() { onSite.RabbitMQ.Up(t) }},
+		victim{"MySQL", func() { require.NoError(t, onSite.MySQL.Down()) }, func() { require.NoError(t, onSite.MySQL.Up()) }})
 	const seed = 20
 	order := rand.New(rand.NewPCG(seed, seed)).Perm(len(victims))
 	for _, n := range order {
@@ -215,7 +206,7 @@ func stormOfKills(t *testing.T) {
 	require.Greater(t, s.created.Load(), int64(len(victims))/2, "no storm: %d were created", s.created.Load())
 
 	// What there is comes to be as it was asked for.
-	p.bury()
+	p.Bury()
 	var left []any
 	require.Eventually(t, func() bool {
 		code, answer, err := p.try(http.MethodGet, "/v1.0/"+p.project+"/instances", nil)
@@ -248,10 +239,10 @@ func leaderWakesUpLate(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			p := newPlane(t)
 			p.start("--fault", "stop:"+point)
-			n := slices.IndexFunc(p.specs, func(s spec) bool { return s.program == "huker-nodekeeper" })
-			leader := p.running[n]
+			n := slices.IndexFunc(p.Specs, func(s site.Spec) bool { return s.Program == "huker-nodekeeper" })
+			leader := p.Running(n)
 			id := p.create("late", 1)
-			require.Eventually(t, func() bool { return suspended(leader.pid) }, time.Minute, 10*time.Millisecond, "the point is not passed")
+			require.Eventually(t, func() bool { return suspended(leader.Pid) }, time.Minute, 10*time.Millisecond, "the point is not passed")
 			p.reinforce()
 			p.launch()
 			db := open(t, address(p.awaitActive(id)), nil)
@@ -260,7 +251,7 @@ func leaderWakesUpLate(t *testing.T) {
 			before := p.container(id)
 			_, wanted := p.show(id)
 			mark := len(p.log.String())
-			require.NoError(t, syscall.Kill(leader.pid, syscall.SIGCONT))
+			require.NoError(t, syscall.Kill(leader.Pid, syscall.SIGCONT))
 			// It finds out, and stands for election again.
 			require.Eventually(t, func() bool { return strings.Contains(p.log.String()[mark:], "standing again") }, time.Minute, 20*time.Millisecond,
 				"the former leader does not notice:\n%s", p.log.tail(4096))
@@ -304,17 +295,17 @@ func enginesAway(t *testing.T) {
 		name       string
 		down, back func()
 	}{
-		{"RabbitMQ", onSite.rabbit.Kill, func() { onSite.rabbit.Up(t) }},
+		{"RabbitMQ", onSite.RabbitMQ.Kill, func() { onSite.RabbitMQ.Up(t) }},
 		{"ZooKeeper", func() {
-			for _, s := range onSite.zk.Servers {
+			for _, s := range onSite.ZooKeeper.Servers {
 				s.Kill()
 			}
 		}, func() {
-			for _, s := range onSite.zk.Servers {
+			for _, s := range onSite.ZooKeeper.Servers {
 				s.Launch(t)
 			}
-			for n := range onSite.zk.Servers {
-				onSite.zk.AwaitUp(t, n)
+			for n := range onSite.ZooKeeper.Servers {
+				onSite.ZooKeeper.AwaitUp(t, n)
 			}
 		}},
 	} {

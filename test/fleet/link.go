@@ -272,3 +272,6 @@ func limit(name string, bitsPerSecond int) error {
 	}
 	return nil
 }
+
+// RouteBy has the machine reach a network through the host, besides the host's subnet, as a router would be told to. It holds as long as the fleet does.
+func (h *Host) RouteBy(subnet string) error { return route(subnet, h.address()) }

@@ -30,10 +30,13 @@ const (
 	ready = 2 * time.Minute
 )
 
-// mysqld is started again as long as the file "on" is there, which goes after half an hour: so ends the container of a test that was killed.
+// usual is how long a server lives at most.
+const usual = 30 * time.Minute
+
+// mysqld is started again as long as the file "on" is there, which goes after so many seconds: so ends the container of a test that was killed.
 const script = `cp -r /usr/share/huker/template /tmp/data && rm -f /tmp/data/auto.cnf
 touch /tmp/on
-(sleep 1800; rm /tmp/on; kill -9 $(cat /tmp/mysqld.pid)) &
+(sleep $LIFE; rm /tmp/on; kill -9 $(cat /tmp/mysqld.pid)) &
 while [ -e /tmp/on ]; do
   while [ -e /tmp/down ]; do sleep 0.1; done
   mysqld --no-defaults --secure-file-priv=NULL --datadir=/tmp/data --socket=/shared/mysqld.sock --pid-file=/tmp/pid --mysqlx=OFF \
@@ -56,19 +59,25 @@ type Server struct {
 	made atomic.Int64 // databases
 }
 
-// Start starts a server, and ends it when the test is over.
+// Start starts a server, and ends it when the test is over, or after half an hour.
 func Start(t TB) *Server {
+	t.Helper()
+	return StartFor(t, usual)
+}
+
+// StartFor is Start for a test that may take longer.
+func StartFor(t TB, life time.Duration) *Server {
 	t.Helper()
 	image := guest.Image(t)
 	sweep()
 	s := &Server{name: prefix + strings.ToLower(rand.Text()[:10])}
-	if err := s.start(t, image); err != nil {
+	if err := s.start(t, image, life); err != nil {
 		t.Fatalf("start a MySQL server: %v", err)
 	}
 	return s
 }
 
-func (s *Server) start(t TB, image string) error {
+func (s *Server) start(t TB, image string, life time.Duration) error {
 	s.Dir = filepath.Join(os.TempDir(), s.name)
 	if err := os.Mkdir(s.Dir, 0o700); err != nil {
 		return err
@@ -87,7 +96,7 @@ func (s *Server) start(t TB, image string) error {
 	}
 	t.Cleanup(func() { _, _ = docker("rm", "-f", "-v", s.name) })
 	out, err := docker("run", "-d", "--rm", "--name", s.name, "--network", "none", "--user", "999:999", "--label", label,
-		"-v", s.Dir+":/shared", "--entrypoint", "bash", image, "-c", script)
+		"-v", s.Dir+":/shared", "-e", fmt.Sprintf("LIFE=%d", int(life.Seconds())), "--entrypoint", "bash", image, "-c", script)
 	if err != nil {
 		return fmt.Errorf("docker run: %w: %s", err, out)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -239,7 +240,7 @@ func save(ctx context.Context) (map[string][]string, error) {
 
 // forget has the kernel forget connections to endpoints that lead to somebody who is no target any more.
 func (b *Balancer) forget() error {
-	f := stale{address: map[string][]string{}, port: map[uint16][]string{}}
+	f := &stale{address: map[string][]string{}, port: map[uint16][]string{}}
 	for _, e := range b.endpoints {
 		for front, targets := range map[Front][]string{e.ReadWrite: e.writers(), e.ReadOnly: e.readers()} {
 			if front.Address == "" {
@@ -255,30 +256,39 @@ func (b *Balancer) forget() error {
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
 		return fmt.Errorf("network: forgetting connections: %w", err)
 	}
-	return nil
+	return provoke(f.found)
 }
 
 // stale finds connections to endpoints whose server is none of the targets.
 type stale struct {
 	address map[string][]string
 	port    map[uint16][]string
+	found   []flow
 }
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (s stale) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != syscall.IPPROTO_TCP {
+func (s *stale) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
+	if c.Forward.Protocol != syscall.IPPROTO_TCP {
 		return false
 	}
-	targets, ours := s.address[flow.Forward.DstIP.String()]
-	if ours && flow.Forward.DstPort != Port {
+	targets, ours := s.address[c.Forward.DstIP.String()]
+	if ours && c.Forward.DstPort != Port {
 		return false
 	}
 	if !ours {
-		if targets, ours = s.port[flow.Forward.DstPort]; !ours || flow.Reverse.SrcPort != Port {
+		if targets, ours = s.port[c.Forward.DstPort]; !ours || c.Reverse.SrcPort != Port {
 			return false
 		}
 	}
-	return !slices.Contains(targets, flow.Reverse.SrcIP.String())
+	if slices.Contains(targets, c.Reverse.SrcIP.String()) {
+		return false
+	}
+	client, knows := netip.AddrFromSlice(c.Forward.SrcIP.To4())
+	front, leads := netip.AddrFromSlice(c.Forward.DstIP.To4())
+	if knows && leads {
+		s.found = append(s.found, flow{netip.AddrPortFrom(client, c.Forward.SrcPort), netip.AddrPortFrom(front, c.Forward.DstPort)})
+	}
+	return true
 }
 
 // Remove takes all of a deployment's chains away, and the route; no error when there are none.

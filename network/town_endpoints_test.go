@@ -3,6 +3,7 @@ package network_test
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"syscall"
 	"testing"
 	"time"
@@ -132,6 +133,7 @@ func TestConnectionsAcrossHosts(t *testing.T) {
 	require.Contains(t, got, "db2 ")
 	w.admit(t, townEndpoint(primary.db), network.Access{AllowedCIDRs: []string{"10.1.2.3/32"}})
 	require.Equal(t, "dropped", w.street.reach(t, townFront+":3306"))
+	require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
 	_, err := c.Write([]byte("x\n"))
 	require.NoError(t, err)
 	said, err := bufio.NewReader(c).ReadString('\n')
@@ -143,9 +145,42 @@ func TestConnectionsAcrossHosts(t *testing.T) {
 		c, got := w.street.dial(t, townFront+":3306")
 		require.Contains(t, got, "db2 ")
 		w.admit(t, townEndpoint(next.db), network.Access{})
-		require.NoError(t, c.SetDeadline(time.Now().Add(3*time.Second)))
-		_, _ = c.Write([]byte("x\n"))
+		require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
 		_, err = bufio.NewReader(c).ReadString(0)
 		require.ErrorIs(t, err, syscall.ECONNRESET, "the new primary on host %d", next.n)
+	}
+}
+
+// Who waits for an answer and sends nothing is told, too, that the primary is another one, or that there is none: a server that hangs tells nobody.
+func TestWhoWaitsIsTold(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, 3)
+	by, primary := w.hosts[0], w.hosts[1]
+	w.street.route(t, townEndpoints, by.address)
+	port := fmt.Sprintf(":%d", townPort)
+	for _, next := range []string{"", w.hosts[0].db, w.hosts[2].db} {
+		for _, from := range []*townHost{by, primary} {
+			w.admit(t, townEndpoint(from.db), network.Access{})
+			clients := map[string]net.Conn{}
+			dial := func(who string, at *place, address string) {
+				c, got := at.dial(t, address)
+				require.Contains(t, got, fmt.Sprintf("db%d ", from.n), who)
+				clients[who] = c
+			}
+			dial("a machine that is no host", w.street, townFront+":3306")
+			dial("the host itself", by.place, townFront+":3306")
+			dial("the host itself, by its port", by.place, "127.0.0.1"+port)
+			dial("a container on another bridge", by.away, townFront+":3306")
+			dial("another machine, by the port", w.street, by.address+port)
+			if next == from.db {
+				continue // it is the primary already
+			}
+			w.admit(t, townEndpoint(next), network.Access{})
+			for who, c := range clients {
+				require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+				_, err := c.Read(make([]byte, 1))
+				require.ErrorIs(t, err, syscall.ECONNRESET, "%s, of the primary on host %d; then it is %q", who, from.n, next)
+			}
+		}
 	}
 }

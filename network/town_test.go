@@ -185,7 +185,7 @@ func (p *place) dialFrom(t *testing.T, own, address string) (net.Conn, string) {
 	var c net.Conn
 	var err error
 	p.do(func() {
-		d := net.Dialer{Timeout: 500 * time.Millisecond}
+		d := net.Dialer{Timeout: 1500 * time.Millisecond}
 		if own != "" {
 			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(own)}
 		}
@@ -198,7 +198,7 @@ func (p *place) dialFrom(t *testing.T, own, address string) (net.Conn, string) {
 		return nil, "dropped"
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(2*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
 	line := make([]byte, 100)
 	n, err := c.Read(line)
 	if err != nil {

@@ -58,7 +58,7 @@ func (p Plane) spec() runtime.Spec {
 	return runtime.Spec{
 		Name: p.container(), Image: p.Image, Entrypoint: []string{"/usr/local/bin/huker"}, Args: append([]string{"serve"}, p.Args...),
 		Labels: map[string]string{roleLabel: rolePlane}, Network: "host", ReadOnly: true, NoNewPrivs: true, Restart: true,
-		AddCaps: []string{"NET_ADMIN"}, StopGrace: planeGrace,
+		AddCaps: []string{"NET_ADMIN", "NET_RAW"}, StopGrace: planeGrace,
 		Mounts: []runtime.Mount{
 			{Kind: runtime.MountBind, Source: p.DataDir, Target: p.DataDir},
 			{Kind: runtime.MountBind, Source: p.Socket, Target: "/var/run/docker.sock"},

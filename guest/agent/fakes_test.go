@@ -379,7 +379,7 @@ func (g *guest) anyPublished() protocol.GuestStatus {
 // until waits for the published status to be as wanted.
 func (g *guest) until(what string, ok func(protocol.GuestStatus) bool) protocol.GuestStatus {
 	g.t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute) // patience, not a measure: it is for a machine that does much else
 	for {
 		s := g.published()
 		if ok(s) {

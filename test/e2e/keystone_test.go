@@ -21,6 +21,7 @@ import (
 
 	"github.com/huker/huker/internal/identity/keystonetest"
 	"github.com/huker/huker/internal/testenv"
+	"github.com/huker/huker/test/osclient"
 )
 
 const (
@@ -47,8 +48,8 @@ func TestKeystoneInPlace(t *testing.T) {
 	p.token, _ = k.SignIn("alice", alicePassword, "shop")
 
 	t.Run("no accounts of its own", func(t *testing.T) { testNoOwnAccounts(t, p, k) })
-	alice := newOSClient(t, "openstack", keystoneEnv(k, "alice", alicePassword, "shop")...)
-	id := fmt.Sprint(alice.object("database instance create one --flavor db.micro --size 1 --datastore mysql --datastore-version 9.7.4" +
+	alice := osclient.New(t, "openstack", keystoneEnv(k, "alice", alicePassword, "shop")...)
+	id := fmt.Sprint(alice.Object("database instance create one --flavor db.micro --size 1 --datastore mysql --datastore-version 9.7.4" +
 		" --databases shop --users app:Secret-app-1")["id"])
 	i := p.awaitActive(id)
 	require.NoError(t, signsIn(t, address(i), "app", "Secret-app-1", "shop"))
@@ -130,14 +131,14 @@ func testNoOwnAccounts(t *testing.T, p *plane, k keystonetest.Keystone) {
 
 func testKeystoneProjects(t *testing.T, p *plane, k keystonetest.Keystone, id string) {
 	asBob := keystoneEnv(k, "bob", bobPassword, "store")
-	bob := newOSClient(t, "openstack", asBob...)
-	require.Empty(t, bob.list("database instance list"))
-	bob.refused("database instance show "+id, "No instance with a name or ID of")
+	bob := osclient.New(t, "openstack", asBob...)
+	require.Empty(t, bob.List("database instance list"))
+	bob.Refused("database instance show "+id, "No instance with a name or ID of")
 	require.Empty(t, p.names(t, asBob))
 	_, errs, err := p.tryHuker(t, "", asBob, "instance", "show", id)
 	require.Error(t, err)
 	require.Contains(t, errs, id)
-	newOSClient(t, "openstack", keystoneEnv(k, "bob", bobPassword, "shop")...).refused("database instance list", "HTTP 401")
+	osclient.New(t, "openstack", keystoneEnv(k, "bob", bobPassword, "shop")...).Refused("database instance list", "HTTP 401")
 
 	mine := p.token
 	defer func() { p.token = mine }()
@@ -149,13 +150,13 @@ func testKeystoneProjects(t *testing.T, p *plane, k keystonetest.Keystone, id st
 	p.token, _ = k.SignIn("bob", bobPassword, "")
 	code, _ = p.call(http.MethodGet, p.path(id), nil)
 	require.Equal(t, http.StatusForbidden, code, "a token for no project")
-	administrator := newOSClient(t, "openstack", keystoneEnv(k, keystonetest.AdminName, keystonetest.AdminPassword, keystonetest.AdminProject)...)
-	require.Contains(t, column(administrator.list("database instance list --all-projects"), "ID"), id)
+	administrator := osclient.New(t, "openstack", keystoneEnv(k, keystonetest.AdminName, keystonetest.AdminPassword, keystonetest.AdminProject)...)
+	require.Contains(t, osclient.Column(administrator.List("database instance list --all-projects"), "ID"), id)
 }
 
 func testKeystoneRefuses(t *testing.T, p *plane, k keystonetest.Keystone) {
 	wrong := keystoneEnv(k, "alice", "wrong", "shop")
-	newOSClient(t, "openstack", wrong...).refused("database instance list", "HTTP 401")
+	osclient.New(t, "openstack", wrong...).Refused("database instance list", "HTTP 401")
 	_, errs, err := p.tryHuker(t, "", wrong, "instance", "list")
 	require.Error(t, err)
 	require.Contains(t, errs, "HTTP 401")
@@ -193,8 +194,8 @@ func testOperator(t *testing.T, p *plane, k keystonetest.Keystone, project strin
 			vars = append(vars, v)
 		}
 	}
-	root := newOSClient(t, "openstack", vars...)
-	require.Contains(t, column(root.list("database instance list --all-projects"), "Name"), "one")
+	root := osclient.New(t, "openstack", vars...)
+	require.Contains(t, osclient.Column(root.List("database instance list --all-projects"), "Name"), "one")
 	require.Contains(t, p.huker(t, "", []string{"OS_USERNAME=alice", "OS_PASSWORD=" + alicePassword, "OS_PROJECT_NAME=shop"}, "instance", "list"), "one",
 		"an account needs no OS_AUTH_URL here")
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/huker/huker/test/osclient"
 )
 
 // staticToken is the control plane's, for the mode that clients call admin_token.
@@ -34,8 +36,8 @@ func testOpenStackModes(t *testing.T, p *plane, instance string) {
 		"clouds.yaml, none":     {"OS_CLIENT_CONFIG_FILE=" + clouds, "OS_CLOUD=huker-noauth"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rows := newOSClient(t, "openstack", env...).list("database instance list")
-			require.Equal(t, []string{instance}, column(rows, "ID"))
+			rows := osclient.New(t, "openstack", env...).List("database instance list")
+			require.Equal(t, []string{instance}, osclient.Column(rows, "ID"))
 		})
 	}
 	for name, env := range map[string][]string{
@@ -44,13 +46,13 @@ func testOpenStackModes(t *testing.T, p *plane, instance string) {
 		"wrong, http_basic": {"OS_AUTH_TYPE=http_basic", "OS_ENDPOINT=" + p.endpoint(), "OS_USERNAME=" + a.Username, "OS_PASSWORD=wrong"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			newOSClient(t, "openstack", env...).in(t).refused("database instance list", "HTTP 401")
+			osclient.New(t, "openstack", env...).In(t).Refused("database instance list", "HTTP 401")
 		})
 	}
 	t.Run("the old trove program", func(t *testing.T) {
-		out := newOSClient(t, "trove", password...).do("flavor-list")
+		out := osclient.New(t, "trove", password...).Do("flavor-list")
 		require.Contains(t, out, "db.micro")
-		require.Contains(t, newOSClient(t, "trove", password...).do("show "+instance), "ACTIVE")
+		require.Contains(t, osclient.New(t, "trove", password...).Do("show "+instance), "ACTIVE")
 	})
 	t.Run("the Python library", func(t *testing.T) { p.python(t, instance) })
 }
@@ -134,9 +136,9 @@ print('all is well')
 func (p *plane) python(t *testing.T, instance string) {
 	t.Helper()
 	a := p.admin()
-	c := newOSClient(t, "trove", p.passwordEnv(a.Username, a.Password, a.Project)...)
-	cmd := exec.CommandContext(t.Context(), debianPython, "-", instance)
-	cmd.Env, cmd.Stdin = c.env, strings.NewReader(pythonProgram)
+	c := osclient.New(t, "trove", p.passwordEnv(a.Username, a.Password, a.Project)...)
+	cmd := exec.CommandContext(t.Context(), osclient.Python, "-", instance)
+	cmd.Env, cmd.Stdin = c.Env(), strings.NewReader(pythonProgram)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), "all is well")

@@ -129,7 +129,7 @@ func (s *simulated) startHosts() {
 		_, err := driver.EnsureNetwork(ctx, "huker", s.subnet(h), nil)
 		require.NoError(b, err)
 		own := s.site.open(b, protocol.HostPrincipal(id))
-		// A host's guests share one session.
+		// A host's guests, 50 of them in the whole size, share one session: their agents are not what is measured.
 		session, err := s.root.Coord.NewSession(ctx, 30*time.Second)
 		require.NoError(b, err)
 		engine.OnStart(func(_ context.Context, p *fake.Process) { s.guest(session, p.Container.Labels["io.huker.instance"]) })

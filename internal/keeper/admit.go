@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/huker/huker/internal/bus"
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/metastore"
@@ -36,16 +37,24 @@ func (k *Keeper) admit(ctx context.Context, i *model.Instance) (map[string][]byt
 	if err != nil {
 		return nil, err
 	}
-	// What the cluster is, nodekeeper alone says: a guest that others have got hold of must not lead the other members astray.
-	rights := coord.Rights{Own: []string{protocol.GuestPrefix(i.ID)}, Read: []string{protocol.ClusterPrefix(clusterID(i))}}
-	if err := k.e.Keys.Admit(ctx, principal(i.ID), rights); err != nil {
-		return nil, fmt.Errorf("admitting the guest: %w", err)
-	}
-	if err := k.e.Queues.Admit(ctx, principal(i.ID), []string{protocol.GuestQueue(i.ID)}); err != nil {
-		return nil, fmt.Errorf("admitting the guest to its queue: %w", err)
+	if err := AdmitGuest(ctx, k.e.Keys, k.e.Queues, i); err != nil {
+		return nil, err
 	}
 	fault.Pass(ctx, PointAdmitted)
 	return files, nil
+}
+
+// AdmitGuest gives a guest its rights in both engines. What the cluster is, nodekeeper alone says: a guest that others have got hold of must not lead the
+// other members astray.
+func AdmitGuest(ctx context.Context, keys coord.Gatekeeper, queues bus.Gatekeeper, i *model.Instance) error {
+	rights := coord.Rights{Own: []string{protocol.GuestPrefix(i.ID)}, Read: []string{protocol.ClusterPrefix(clusterID(i))}}
+	if err := keys.Admit(ctx, principal(i.ID), rights); err != nil {
+		return fmt.Errorf("admitting the guest: %w", err)
+	}
+	if err := queues.Admit(ctx, principal(i.ID), []string{protocol.GuestQueue(i.ID)}); err != nil {
+		return fmt.Errorf("admitting the guest to its queue: %w", err)
+	}
+	return nil
 }
 
 func (k *Keeper) certificates(ctx context.Context, i *model.Instance) (map[string][]byte, error) {

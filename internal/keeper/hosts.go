@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
@@ -78,40 +77,14 @@ func (k *Keeper) registerAll(ctx context.Context) error {
 	for _, h := range s.changed {
 		k.log.Info("host", "op", "hosts", "host", h.ID, "up", h.Up, "subnet", h.Subnet, "address", h.Address)
 	}
-	errs := append(s.troubles, k.admitHosts(ctx, s.rows), k.offer(ctx, alive), k.equip(ctx, alive))
+	k.toAdmit(s.rows)
+	errs := append(s.troubles, k.offer(ctx, alive), k.equip(ctx, alive))
 	return errors.Join(append(errs, k.tell(ctx, alive, s.rows))...)
-}
-
-// admitHosts gives hosts their rights, once a term: a host that an operator has added can come from then on.
-func (k *Keeper) admitHosts(ctx context.Context, rows map[string]model.Host) error {
-	if !k.cfg.AdmitHosts {
-		return nil
-	}
-	var errs []error
-	for id := range rows {
-		if k.admitted[id] {
-			continue
-		}
-		name := protocol.HostPrincipal(id)
-		err := errors.Join(k.e.Keys.Admit(ctx, name, hostRights(id)), k.e.Queues.Admit(ctx, name, []string{protocol.HostQueue(id)}))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("admitting host %s: %w", id, err))
-			continue
-		}
-		k.admitted[id] = true
-		k.log.Info("host admitted", "op", "hosts", "host", id)
-	}
-	return errors.Join(errs...)
-}
-
-// hostRights are to a host's own keys, and to see all endpoints, which each host leads clients to.
-func hostRights(host string) coord.Rights {
-	return coord.Rights{Own: []string{protocol.HostPrefix(host)}, Read: []string{protocol.EndpointsKey}}
 }
 
 // tell has every living host know its place among the others.
 func (k *Keeper) tell(ctx context.Context, alive map[string]protocol.HostStatus, rows map[string]model.Host) error {
-	return each(alive, func(id string) error {
+	return each(alive, tellConcurrency, func(id string) error {
 		want := k.hostConfig(id, rows)
 		if want.Subnet == "" || alive[id].Config == want.Hash() {
 			return nil
@@ -120,13 +93,13 @@ func (k *Keeper) tell(ctx context.Context, alive map[string]protocol.HostStatus,
 	})
 }
 
-// each does something for every living host, for several at once: one that does not answer holds up nobody else.
-func each(alive map[string]protocol.HostStatus, do func(id string) error) error {
+// each does something for every one of some hosts, for several at once: one that does not answer holds up nobody else.
+func each[T any](hosts map[string]T, concurrency int, do func(id string) error) error {
 	var mu sync.Mutex
 	var errs []error
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, tellConcurrency)
-	for id := range alive {
+	slots := make(chan struct{}, concurrency)
+	for id := range hosts {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -143,7 +116,7 @@ func each(alive map[string]protocol.HostStatus, do func(id string) error) error 
 
 // equip tells hosts that lack what guests run which other hosts have it.
 func (k *Keeper) equip(ctx context.Context, alive map[string]protocol.HostStatus) error {
-	return each(alive, func(id string) error {
+	return each(alive, tellConcurrency, func(id string) error {
 		from := programSources(id, alive)
 		if len(from) == 0 {
 			return nil

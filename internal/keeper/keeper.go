@@ -98,7 +98,7 @@ type Keeper struct {
 	clusterQueue *queue
 	settleQueue  *queue // clusters whose rows have to be written
 
-	admitted map[string]bool // hosts, in this term
+	known chan map[string]model.Host // capacity 1: the newest rows of hosts, to be admitted; of this term
 }
 
 // New checks the configuration.
@@ -118,7 +118,7 @@ func New(cfg Config, e Engines, log *slog.Logger) (*Keeper, error) {
 	if cfg.OrphanGrace == 0 {
 		cfg.OrphanGrace = 5 * time.Minute
 	}
-	return &Keeper{cfg: cfg, e: e, queue: newQueue(), clusterQueue: newQueue(), settleQueue: newQueue(), clusters: newClusters(), log: log, now: time.Now, hosts: make(chan struct{}, 1)}, nil
+	return &Keeper{cfg: cfg, e: e, queue: newQueue(), clusterQueue: newQueue(), settleQueue: newQueue(), clusters: newClusters(), log: log, now: time.Now, hosts: make(chan struct{}, 1), known: make(chan map[string]model.Host, 1)}, nil
 }
 
 // Run stands for election and, while elected, keeps everything in line, until ctx ends.
@@ -159,8 +159,8 @@ func (k *Keeper) lead(ctx context.Context) error {
 	if err := k.begin(ctx); err != nil {
 		return err
 	}
-	k.view, k.admitted = newView(k.wakeInstance, k.heard, k.clusterQueue.add), map[string]bool{}
-	k.view.now, k.clusters = k.now, newClusters()
+	k.view = newView(k.wakeInstance, k.heard, k.clusterQueue.add)
+	k.view.now, k.clusters, k.known = k.now, newClusters(), make(chan map[string]model.Host, 1)
 	var wg sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		wg.Add(1)
@@ -180,6 +180,7 @@ func (k *Keeper) lead(ctx context.Context) error {
 	}
 	k.since = k.now()
 	part("hosts", k.register)
+	part("admitting hosts", k.admitHosts)
 	part("listening", func(ctx context.Context) error {
 		return k.e.Bus.Serve(ctx, protocol.KeeperQueue, 4, k.kicked)
 	})

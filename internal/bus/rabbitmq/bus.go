@@ -16,6 +16,7 @@ type Bus struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	making  chan struct{} // capacity makingConcurrency: held by who makes a queue, until that rests
 	dialing chan struct{} // capacity 1: held by who looks for a server
 	next    int           // the server to try; under dialing
 
@@ -34,7 +35,7 @@ func Open(_ context.Context, cfg Config) (*Bus, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg, dialing: make(chan struct{}, 1)}
+	b := &Bus{cfg: cfg, making: make(chan struct{}, makingConcurrency), dialing: make(chan struct{}, 1)}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b, nil
 }

@@ -11,6 +11,7 @@
 // RabbitMQ says that a queue is made before that is on its disk, and a queue that was made just before a crash is of no use after it. So what is
 // published to a new queue waits a second and a half, once; calls do not. The exchange "huker.made.<name>", which nobody publishes to, says that the wait is
 // over, and a queue without it is made anew. Whoever makes or drops a queue holds "huker.making.<name>", an exclusive queue, so that one does at a time.
+// A client makes few queues at once: see makingConcurrency.
 //
 // A message whose handler failed is kept in hand for a pause that grows, and given back then: RabbitMQ counts how often, and delivers it to any
 // server. So each server has a few more messages in hand than it handles.

@@ -20,6 +20,9 @@ const (
 	parting = time.Second
 	// makingTimeout bounds one step of making a queue. RabbitMQ takes more than five seconds to delete one that has no leader.
 	makingTimeout = 30 * time.Second
+	// makingConcurrency bounds how many queues are made at once. Each takes RabbitMQ some 30 ms of a core, so that hundreds would not be answered in time;
+	// then the connection is given up, and half of what was under way on it is made twice, which RabbitMQ 3.10 ends the next connection for, without end.
+	makingConcurrency = 16
 )
 
 // dead is where a queue's messages go that were given up.
@@ -148,13 +151,7 @@ func (s *session) makeQueue(ctx context.Context, queue string, usable func()) er
 		return err
 	}
 	defer unlock()
-	if there, err = s.settled(ctx, queue); err != nil || there { // made by another since
-		return err
-	}
-	if err := s.step(ctx, func(ch *amqp.Channel) error { return remove(ch, queue) }); err != nil {
-		return err
-	}
-	if err := s.step(ctx, func(ch *amqp.Channel) error { return declare(ch, queue) }); err != nil {
+	if there, err = s.makeAnew(ctx, queue); err != nil || there {
 		return err
 	}
 	usable()
@@ -164,6 +161,25 @@ func (s *session) makeQueue(ctx context.Context, queue string, usable func()) er
 	return s.step(ctx, func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclare(marker(queue), amqp.ExchangeFanout, true, false, true, false, nil)
 	})
+}
+
+// makeAnew makes a queue that is to settle then, with nothing in it that was there; there says that another has made it since.
+func (s *session) makeAnew(ctx context.Context, queue string) (there bool, err error) {
+	select {
+	case s.bus.making <- struct{}{}:
+		defer func() { <-s.bus.making }()
+	case <-s.lost:
+		return false, errLost
+	case <-ctx.Done():
+		return false, s.bus.ended(ctx)
+	}
+	if there, err = s.settled(ctx, queue); err != nil || there {
+		return there, err
+	}
+	if err := s.step(ctx, func(ch *amqp.Channel) error { return remove(ch, queue) }); err != nil {
+		return false, err
+	}
+	return false, s.step(ctx, func(ch *amqp.Channel) error { return declare(ch, queue) })
 }
 
 // settled says whether a queue is there and was answered for.

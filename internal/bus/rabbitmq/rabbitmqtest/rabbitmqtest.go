@@ -128,6 +128,9 @@ func (s *Server) Launch(t testing.TB) {
 	require.NoError(t, testenv.StartChild(s.cmd))
 }
 
+// Pid is the process's, while it runs.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
 // Kill ends it as hard as it can be.
 func (s *Server) Kill() {
 	if s.cmd == nil {

@@ -23,12 +23,13 @@ import (
 type Server struct {
 	Address string // "127.0.0.1:<port>"
 
-	id    int
-	dir   string
-	java  string
-	tls   bool
-	probe *tls.Config
-	cmd   *exec.Cmd
+	id     int
+	dir    string
+	java   string
+	heapMB int
+	tls    bool
+	probe  *tls.Config
+	cmd    *exec.Cmd
 
 	fabric *fabric // to the other servers; nil: there are none
 	socks  string  // the port of its own proxy to it
@@ -81,7 +82,7 @@ func (s *Server) Launch(t testing.TB) {
 	require.NoError(t, err)
 	defer log.Close()
 	args := []string{
-		"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+		fmt.Sprintf("-Xmx%dm", s.heapMB), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-Djute.maxbuffer=2097152", "-Dznode.container.checkIntervalMs=100", "-Dznode.container.maxNeverUsedIntervalMs=3000",
 		"-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"),
@@ -95,6 +96,9 @@ func (s *Server) Launch(t testing.TB) {
 	require.NoError(t, testenv.StartChild(cmd))
 	s.cmd = cmd
 }
+
+// Pid is the process's, while it runs.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
 // Kill ends the process as hard as it can be.
 func (s *Server) Kill() {

@@ -32,6 +32,12 @@ const (
 
 const loopback = "127.0.0.1"
 
+// Memory of a server, in MB.
+const (
+	smallHeap = 128
+	fleetHeap = 768
+)
+
 // startTimeout bounds how long servers may take to serve.
 const startTimeout = 60 * time.Second
 
@@ -52,7 +58,18 @@ func Start(t testing.TB, n int) *Ensemble {
 // StartOn runs n servers with TLS on an address of this machine.
 func StartOn(t testing.TB, n int, ip string, ca *pki.CA) *Ensemble {
 	t.Helper()
-	e := start(t, n, ip, ca)
+	return secured(t, n, ip, ca, smallHeap)
+}
+
+// StartForFleet runs n servers on loopback with the memory that a large fleet's need.
+func StartForFleet(t testing.TB, n int, ca *pki.CA) *Ensemble {
+	t.Helper()
+	return secured(t, n, loopback, ca, fleetHeap)
+}
+
+func secured(t testing.TB, n int, ip string, ca *pki.CA, heapMB int) *Ensemble {
+	t.Helper()
+	e := start(t, n, ip, ca, heapMB)
 	// What the servers' owner does once.
 	conn := e.Raw(t, zk.RootPrincipal)
 	_, err := conn.SetACL("/", []gozk.ACL{{Perms: gozk.PermAll, Scheme: "x509", ID: "CN=" + zk.RootPrincipal}}, -1)
@@ -64,10 +81,10 @@ func StartOn(t testing.TB, n int, ip string, ca *pki.CA) *Ensemble {
 // StartPlain runs one server without TLS.
 func StartPlain(t testing.TB) *Ensemble {
 	t.Helper()
-	return start(t, 1, loopback, nil)
+	return start(t, 1, loopback, nil, smallHeap)
 }
 
-func start(t testing.TB, n int, ip string, ca *pki.CA) *Ensemble {
+func start(t testing.TB, n int, ip string, ca *pki.CA, heapMB int) *Ensemble {
 	t.Helper()
 	testenv.RequireBinary(t, script)
 	java := testenv.RequireBinary(t, "java")
@@ -75,7 +92,7 @@ func start(t testing.TB, n int, ip string, ca *pki.CA) *Ensemble {
 	dir := t.TempDir()
 	for i := range n {
 		e.Servers = append(e.Servers, &Server{
-			id: i + 1, dir: filepath.Join(dir, fmt.Sprint(i+1)), java: java, tls: ca != nil, Address: freeAddress(t, ip),
+			id: i + 1, dir: filepath.Join(dir, fmt.Sprint(i+1)), java: java, heapMB: heapMB, tls: ca != nil, Address: freeAddress(t, ip),
 		})
 	}
 	peers := e.connect(t)

@@ -192,7 +192,7 @@ func TestTimes(t *testing.T) {
 	for _, c := range []struct {
 		since time.Duration
 		want  string
-	}{{time.Second, ""}, {1400 * time.Millisecond, ""}, {1600 * time.Millisecond, "primary lost"}, {time.Minute, "primary lost"}} {
+	}{{time.Second, ""}, {1200 * time.Millisecond, ""}, {1300 * time.Millisecond, "primary lost"}, {time.Minute, "primary lost"}} {
 		o := well()
 		o.instance("a").Seen = now.Add(-c.since)
 		o.deafen("b", "c")

@@ -167,10 +167,11 @@ type Timing struct {
 	Linger      time.Duration // for members that answer to stop too, when fewer would do, so that the new primary has acknowledgers
 }
 
-// DefaultTiming is for a local network: sessions of a second, so that a lost host is noticed within 3 s.
+// DefaultTiming is for a local network, so that a primary whose host is lost is replaced within 3 s: replicas miss it after CutOff, and it has been asked, and
+// Silent has gone by, when they do.
 func DefaultTiming() Timing {
 	return Timing{
-		Silent: 1500 * time.Millisecond, Probe: 2 * time.Second, CutOff: 2 * time.Second, Stall: 3 * time.Second,
+		Silent: 1250 * time.Millisecond, Probe: 2 * time.Second, CutOff: 2 * time.Second, Stall: 3 * time.Second,
 		RemoveAfter: 10 * time.Second, GiveUp: 10 * time.Second, Patience: 3 * time.Second, Near: 1000, Linger: 300 * time.Millisecond,
 	}
 }

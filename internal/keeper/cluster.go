@@ -298,11 +298,12 @@ func (k *Keeper) again(c *cluster) {
 }
 
 // uneasy says whether something is worth being looked at though it is no problem yet: a replica that hears nothing of its source asks for its source to be
-// asked, and readers are chosen by how far they lag.
+// asked, and readers are chosen by how far they lag. A source says something every half second.
 func uneasy(o failover.Observation) bool {
+	soon := o.Timing.CutOff / 3
 	return slices.ContainsFunc(o.Instances, func(i failover.Instance) bool {
 		r := i.Status.Receiver
-		deaf := r.State == failover.ReceiverConnecting || r.State == failover.ReceiverRunning && r.HeardAgo > o.Timing.CutOff/2
+		deaf := r.State == failover.ReceiverConnecting || r.State == failover.ReceiverRunning && r.HeardAgo > soon
 		slow := i.ID == o.Record.Primary && i.Status.Serving.ProbeAgo > o.Timing.CutOff/2
 		return i.Status.Mysqld == failover.MysqldUp && deaf || slow
 	})

@@ -172,10 +172,8 @@ func lead(d Duty, epoch int64, s Status) Act {
 		return Act{Kind: ActShut}
 	case s.acks() < d.Acks: // before anything can be written
 		return Act{Kind: ActAcks, Acks: d.Acks}
-	case s.Writes != WritesOn && s.Room.Low:
-		return Act{Kind: ActGuard, Reason: noRoom}
 	case s.Writes != WritesOn:
-		return Act{Kind: ActWritable}
+		return writable(s)
 	case !slices.Equal(s.Serving.Admitted, d.Admit):
 		return Act{Kind: ActAdmit, Admit: d.Admit}
 	case s.acks() > d.Acks: // published already: it answers OK to those who wait for more
@@ -186,6 +184,14 @@ func lead(d Duty, epoch int64, s Status) Act {
 		return Act{Kind: ActSeal, Acks: d.Acks}
 	}
 	return guard(s)
+}
+
+// writable has a server write that could not: for its clients, or where there is no room for what they would write for its agent alone.
+func writable(s Status) Act {
+	if s.Room.Low {
+		return Act{Kind: ActGuard, Reason: noRoom}
+	}
+	return Act{Kind: ActWritable}
 }
 
 const noRoom = "there is hardly any room left on its disk"

@@ -106,6 +106,14 @@ func (s *Server) guard(ctx context.Context) error {
 	return s.refuseClients(ctx)
 }
 
+// guarding says whether clients are being kept from writing, or were to be a moment ago: then the agent's own writes are held up by it, too.
+func (s *Server) guarding() bool {
+	t, _ := s.running(taskGuard)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return t != nil || time.Since(s.held) < 2*guardAgain
+}
+
 func (s *Server) refuseClients(ctx context.Context) error {
 	return s.begin(ctx, taskGuard, "", func(ctx context.Context, c *sql.Conn) error {
 		err := run(ctx, c, setGuard)

@@ -194,8 +194,8 @@ func (s *Server) unguarded(guarded bool) {
 }
 
 // probeAgo is since a probe was last committed while the server has been open, or since the first was tried; negative: none was. It begins anew with each
-// tenure: what was tried in one long ago would look like writes that do not get through. While it is seldom tried, it is since the last one was begun that has
-// not been committed.
+// tenure: what was tried in one long ago would look like writes that do not get through. While it is seldom tried, or held up for a moment, it is since the last one
+// was begun that has not been committed.
 func (s *Server) probeAgo(open, seldom bool) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -220,7 +220,7 @@ func (s *Server) describe(now reading, r durability.Record, members map[string]p
 		st.Receiver.HeardAgo = st.MysqldFor
 	}
 	st.Receiver.Broken = m.broken
-	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.probeAgo(st.Open(), guarded)
+	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.probeAgo(st.Open(), guarded || s.guarding())
 	return st
 }
 

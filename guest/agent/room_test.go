@@ -4,11 +4,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/huker/huker/internal/failover"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 )
@@ -189,4 +191,32 @@ func TestALoneDatabaseWithoutRoom(t *testing.T) {
 	leave(60)
 	g.until("taking writes at last", writes)
 	sql("joe", "pw", "insert into app.t values (5)", "")
+}
+
+// TestAMemberWithoutRoom: its part says so; as the primary it is guarded, and as a replica it receives nothing, and both are told.
+func TestAMemberWithoutRoom(t *testing.T) {
+	g, f := newMember(t)
+	leave := small(t, g.cfg.VolumeDir, "64m")
+	g.cfg.Guest.Room = &protocol.RoomLimits{CloseBelow: 20 << 20, OpenAbove: 40 << 20}
+	g.start()
+	g.put(led(1))
+	g.until("following", func(s protocol.GuestStatus) bool { return serving(s) && s.Part.Receiver.State == failover.ReceiverRunning })
+	leave(15)
+	s := g.until("deaf", func(s protocol.GuestStatus) bool { return s.Part.Receiver.State == failover.ReceiverStopped && s.Notice != "" })
+	if !serving(s) || !strings.Contains(s.Notice, "receives nothing") || !s.Part.Room.Low || s.Part.Room.Size != 64<<20 {
+		t.Errorf("%+v, %+v", s, s.Part)
+	}
+	g.put(leading(2))
+	s = g.until("leading", func(s protocol.GuestStatus) bool { return serving(s) && s.Epoch == 2 && s.Part.Open() })
+	if !s.Part.Guarded || !strings.Contains(s.Notice, "takes no writes") {
+		t.Errorf("%+v, %+v", s, s.Part)
+	}
+	leave(60)
+	g.until("taking writes", func(s protocol.GuestStatus) bool { return serving(s) && !s.Part.Guarded && s.Notice == "" })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.acts[len(f.acts)-1]
+	if last != failover.ActWritable || slices.Contains(f.acts[:len(f.acts)-1], failover.ActWritable) {
+		t.Errorf("acts %v", f.acts)
+	}
 }

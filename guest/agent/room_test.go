@@ -200,9 +200,13 @@ func TestAMemberWithoutRoom(t *testing.T) {
 	g.cfg.Guest.Room = &protocol.RoomLimits{CloseBelow: 20 << 20, OpenAbove: 40 << 20}
 	g.start()
 	g.put(led(1))
-	g.until("following", func(s protocol.GuestStatus) bool { return serving(s) && s.Part.Receiver.State == failover.ReceiverRunning })
+	g.until("following", func(s protocol.GuestStatus) bool {
+		return serving(s) && s.Part.Receiver.State == failover.ReceiverRunning
+	})
 	leave(15)
-	s := g.until("deaf", func(s protocol.GuestStatus) bool { return s.Part.Receiver.State == failover.ReceiverStopped && s.Notice != "" })
+	s := g.until("deaf", func(s protocol.GuestStatus) bool {
+		return s.Part.Receiver.State == failover.ReceiverStopped && s.Notice != ""
+	})
 	if !serving(s) || !strings.Contains(s.Notice, "receives nothing") || !s.Part.Room.Low || s.Part.Room.Size != 64<<20 {
 		t.Errorf("%+v, %+v", s, s.Part)
 	}

@@ -33,7 +33,9 @@ type LiveMember struct {
 	Mysqld    string        `json:"mysqld,omitempty" enum:"preparing,starting,serving,locked,stopping,stopped,failed"`
 	Server    string        `json:"server,omitempty" doc:"Its server_uuid"`
 	Fault     string        `json:"fault,omitempty"`
-	Open      bool          `json:"open,omitempty" doc:"Clients can write to it"`
+	Notice    string        `json:"notice,omitempty" doc:"What is to be known of it though it serves: its disk is nearly full"`
+	Open      bool          `json:"open,omitempty" doc:"It serves clients as the primary: they can write to it"`
+	Guarded   bool          `json:"guarded,omitempty" doc:"It is open, and refuses writes, as its disk is nearly full"`
 	Executed  string        `json:"gtid_executed,omitempty"`
 	Retrieved string        `json:"gtid_retrieved,omitempty"`
 	Lag       *float64      `json:"lag,omitempty" doc:"Seconds that it is behind; absent where that is not known, and of the primary"`
@@ -103,10 +105,12 @@ func (s *server) live(ctx context.Context, k *kin, m *model.Instance) LiveMember
 		return v
 	}
 	v.Reachable, v.Epoch, v.Mysqld, v.Server, v.Fault, v.Turning = true, g.Epoch, g.Mysqld.State, g.Mysqld.UUID, g.Fault, g.Turning
+	v.Notice = g.Notice
 	p := g.Part
 	if p == nil {
 		return v
 	}
+	v.Guarded = p.Guarded
 	v.Open, v.Executed, v.Retrieved, v.Rebuild, v.Applier = p.Open(), p.Executed.String(), p.Retrieved.String(), p.Rebuilding, p.Applier
 	if m.ID == k.cluster.PrimaryID {
 		v.Serving = &LivePrimary{Attached: append([]string{}, p.Serving.Attached...), Waiting: p.Serving.Waiting}

@@ -21,8 +21,8 @@ func TestLiveMembers(t *testing.T) {
 		return s
 	}
 	const u = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
-	w.guests.says(g.members[0], protocol.GuestStatus{Epoch: 7, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing, UUID: u}, Part: &failover.Status{
-		Mysqld: failover.MysqldUp, Writes: failover.WritesOn, Executed: set(u + ":1-9"), Serving: failover.Serving{SemiSync: true, Acks: 1, Attached: []string{g.members[1]}, Waiting: 2},
+	w.guests.says(g.members[0], protocol.GuestStatus{Epoch: 7, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing, UUID: u}, Notice: "full", Part: &failover.Status{
+		Mysqld: failover.MysqldUp, Writes: failover.WritesOn, Guarded: true, Executed: set(u + ":1-9"), Serving: failover.Serving{SemiSync: true, Acks: 1, Attached: []string{g.members[1]}, Waiting: 2},
 	}}, nil)
 	w.guests.says(g.members[1], protocol.GuestStatus{Epoch: 6, Lag: 1500 * time.Millisecond, Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing}, Part: &failover.Status{
 		Mysqld: failover.MysqldUp, Writes: failover.WritesOff, Executed: set(u + ":1-8"), Retrieved: set(u + ":2-9"), Applier: "stuck",
@@ -34,7 +34,7 @@ func TestLiveMembers(t *testing.T) {
 	p := r.get("members", 0)
 	require.Equal(t, map[string]any{
 		"id": g.members[0], "name": "c-member-1", "role": "primary", "status": "ACTIVE", "host": "host-c-member-1", "container": "db-" + g.members[0],
-		"address": w.row(g.members[0]).Address, "reachable": true, "epoch": 7.0, "mysqld": "serving", "server": u, "open": true, "gtid_executed": u + ":1-9",
+		"address": w.row(g.members[0]).Address, "reachable": true, "epoch": 7.0, "mysqld": "serving", "server": u, "open": true, "guarded": true, "notice": "full", "gtid_executed": u + ":1-9",
 		"serving": map[string]any{"min_acks": 1.0, "attached": []any{g.members[1]}, "waiting": 2.0},
 	}, p)
 	s := r.get("members", 1).(map[string]any)

@@ -25,6 +25,9 @@ type State struct {
 // Open reports whether clients can come in and write.
 func (s State) Open() bool { return !s.ReadOnly && !s.SuperReadOnly && !s.Offline }
 
+// Guarded reports whether clients can come in and read, while only Huker's own accounts can write.
+func (s State) Guarded() bool { return s.ReadOnly && !s.SuperReadOnly && !s.Offline }
+
 // Locked reports whether clients can neither come in nor write.
 func (s State) Locked() bool { return s.ReadOnly && s.SuperReadOnly && s.Offline }
 
@@ -55,6 +58,46 @@ func (s *Server) Open(ctx context.Context) (State, error) {
 	}
 	if !st.Open() {
 		return st, failf(ErrInternal, "%s: read_only=%v super_read_only=%v offline_mode=%v after it was opened", op, st.ReadOnly, st.SuperReadOnly, st.Offline)
+	}
+	return st, nil
+}
+
+// Guard lets clients in to read, and has them be refused when they write (error 1290); the agent's account may. read_only waits for statements that write, and
+// while it does nobody else can begin one: so it waits for a second at most, which is the least that there is, and ErrNotReady is that they go on. With shut,
+// clients are out from before that until it has taken effect.
+func (s *Server) Guard(ctx context.Context, shut bool) (State, error) {
+	if err := s.unfollow(ctx); err != nil {
+		return State{}, err
+	}
+	const op = "have the database take no writes"
+	if shut {
+		if err := s.run(ctx, op, stmt("SET GLOBAL offline_mode = ON")); err != nil {
+			return State{}, err
+		}
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return State{}, translate(op, err, "")
+	}
+	defer func() { _ = conn.Close() }()
+	for _, text := range []string{"SET SESSION lock_wait_timeout = 1", "SET GLOBAL read_only = ON", "SET SESSION lock_wait_timeout = DEFAULT"} {
+		if _, err = conn.ExecContext(ctx, text); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		_, _ = conn.ExecContext(ctx, "SET SESSION lock_wait_timeout = DEFAULT") // a session that is lost needs none
+		return State{}, translate(op, err, "")
+	}
+	if err := s.run(ctx, op, stmt("SET GLOBAL partial_revokes = ON, GLOBAL super_read_only = OFF"), stmt("SET GLOBAL offline_mode = OFF")); err != nil {
+		return State{}, err
+	}
+	st, err := s.State(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	if !st.Guarded() {
+		return st, failf(ErrInternal, "%s: read_only=%v super_read_only=%v offline_mode=%v after that", op, st.ReadOnly, st.SuperReadOnly, st.Offline)
 	}
 	return st, nil
 }

@@ -79,13 +79,16 @@ type Agent struct {
 	status   *status
 	handlers map[string]handler
 	volume   func(context.Context, string) (volumeUse, error)
+	room     *room
 
 	// recheck wakes the loop that holds mysqld's gate; of capacity 1, so that many reasons are one look.
 	recheck chan struct{}
 	// serial serializes the calls that touch mysqld as a whole.
 	serial sync.Mutex
-	leave  context.CancelCauseFunc // ends the agent; set by Run
-	done   journal
+	// guardHeld is when statements that write last kept a database that is alone from being guarded; of the goroutine that holds its gate.
+	guardHeld time.Time
+	leave     context.CancelCauseFunc // ends the agent; set by Run
+	done      journal
 
 	works     chan struct{} // closed when this agent has shown that it works
 	worksOnce sync.Once
@@ -117,6 +120,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	removeLeftovers(cfg.StateDir)
+	a.room = &room{dir: cfg.VolumeDir, given: cfg.Guest.Room, log: a.log, measure: measureRoom}
 	a.entry = entry{socket: cfg.Socket, dir: cfg.StateDir, logs: cfg.Logs}
 	a.records = newRecords(cfg.Guest, cfg.StateDir, a.log, a.wake)
 	a.roster = newRoster(cfg.StateDir, cfg.Guest.Record.Cluster, a.log, a.wake)

@@ -32,6 +32,10 @@ func gist(s protocol.GuestStatus) protocol.GuestStatus {
 	if p.Receiver.State == failover.ReceiverStopped { // it is not expected to hear anything
 		p.Receiver.HeardAgo = 0
 	}
+	p.Room.Size, p.Room.Free = 0, int64(bits.Len64(uint64(max(p.Room.Free, 0)))) // #nosec G115 -- not negative
+	if !p.Room.Low {
+		p.Room.Free = 0
+	}
 	p.Serving.Waiting = min(p.Serving.Waiting, 1)
 	if p.Writes == failover.WritesOn { // a primary commits all the time, and always has something that waits
 		p.Serving.Waiting = 0

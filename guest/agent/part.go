@@ -128,7 +128,7 @@ func (p *player) read(ctx context.Context, r durability.Record) (failover.Status
 	default:
 		lag = p.part.Lag(ctx)
 	}
-	s.Epoch = r.Epoch
+	s.Epoch, s.Room = r.Epoch, p.room.look()
 	return s, lag, nil
 }
 
@@ -150,12 +150,20 @@ func (p *player) unread(r durability.Record, err error) {
 func (p *player) tell(r durability.Record, s failover.Status, lag time.Duration, why string) {
 	duty := failover.Assign(p.cfg.Guest.Instance, s.Server, r)
 	serves := s.Open() && duty.Role == failover.RolePrimary ||
-		!s.Offline && duty.Role == failover.RoleReplica && s.Receiver.State != failover.ReceiverStopped
+		!s.Offline && duty.Role == failover.RoleReplica && (s.Receiver.State != failover.ReceiverStopped || s.Room.Low)
 	state, server := protocol.MysqldLocked, (*admin.Server)(nil)
 	if serves {
 		state, server, why = protocol.MysqldServing, p.server, ""
 	}
+	notice := ""
+	switch {
+	case duty.Role == failover.RolePrimary:
+		notice = p.room.notice(refusal(s.Guarded))
+	case duty.Role == failover.RoleReplica && s.Room.Low:
+		notice = p.room.notice(deafness)
+	}
 	p.status.held(p.m.Started, server, func(now *protocol.GuestStatus) {
+		now.Notice = notice
 		if now.Mysqld.State != state {
 			now.Mysqld.State, now.Mysqld.Since = state, time.Now().UTC().Truncate(time.Millisecond)
 		}
@@ -214,6 +222,8 @@ func (p *player) do(ctx context.Context, r durability.Record, s failover.Status,
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			p.log.Warn("an act failed", "op", "part.act", "act", string(act.Kind), "epoch", r.Epoch, "err", err)
 		}
+		return 10 * lookSoon
+	case again && act.Kind == failover.ActGuard: // it takes as long as others' statements
 		return 10 * lookSoon
 	case again:
 		return lookSoon

@@ -63,7 +63,9 @@ func (f *fakePart) Do(_ context.Context, r durability.Record, a failover.Act, _ 
 	case failover.ActReadOnly:
 		s.Writes = failover.WritesOff
 	case failover.ActWritable:
-		s.Writes = failover.WritesOn
+		s.Writes, s.Guarded = failover.WritesOn, false
+	case failover.ActGuard:
+		s.Writes, s.Guarded = failover.WritesOn, true
 	case failover.ActAcks:
 		s.Serving.SemiSync, s.Serving.Acks = a.Acks > 0, a.Acks
 	case failover.ActAdmit:

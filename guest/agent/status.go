@@ -100,6 +100,9 @@ func (s *status) set(run time.Time, server *admin.Server, change func(now *proto
 	before, had := s.now, s.server
 	s.run, s.server = run, server
 	change(&s.now)
+	if server == nil {
+		s.now.Notice = "" // it is of a database that serves
+	}
 	if !s.hush.IsZero() {
 		s.hush = time.Time{}
 		close(s.changed)

@@ -130,8 +130,9 @@ func (a *Agent) tenure(ctx context.Context, m control.Mysqld) {
 	var p *player
 	defer func() { p.close() }()
 	defer a.status.unread()
-	verify := time.NewTicker(verifyEvery)
+	verify, look := time.NewTicker(verifyEvery), time.NewTicker(lookEvery)
 	defer verify.Stop()
+	defer look.Stop()
 	var said string
 	for {
 		if p == nil && a.cfg.Part != nil && a.roster.several() {
@@ -145,7 +146,8 @@ func (a *Agent) tenure(ctx context.Context, m control.Mysqld) {
 			continue
 		}
 		var err error
-		a.status.read(func() { err = a.hold(ctx, server, m) })
+		unguarded := false
+		a.status.read(func() { unguarded, err = a.hold(ctx, server, m) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -160,12 +162,17 @@ func (a *Agent) tenure(ctx context.Context, m control.Mysqld) {
 		if err != nil {
 			soon = time.After(pollSlow)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.recheck:
-		case <-verify.C:
-		case <-soon:
+		for idle := true; idle; {
+			idle = false
+			select {
+			case <-ctx.Done():
+				return
+			case <-a.recheck:
+			case <-verify.C:
+			case <-soon:
+			case <-look.C:
+				idle = !a.room.turned() && !unguarded
+			}
 		}
 	}
 }
@@ -206,8 +213,10 @@ func (a *Agent) signIn(ctx context.Context) (*sql.DB, *admin.Server) {
 	}
 }
 
-// hold compares the gate with the role that the newest record gives, and changes it if they differ.
-func (a *Agent) hold(ctx context.Context, server *admin.Server, m control.Mysqld) error {
+// hold compares the gate with the role that the newest record gives, and the room that is left, and changes it if they differ. Unguarded: clients have still
+// to be kept from writing.
+func (a *Agent) hold(ctx context.Context, server *admin.Server, m control.Mysqld) (unguarded bool, err error) {
+	a.room.look()
 	record, err := a.records.newest()
 	r := decide(a.cfg.Guest.Instance, record)
 	if err != nil {
@@ -220,9 +229,9 @@ func (a *Agent) hold(ctx context.Context, server *admin.Server, m control.Mysqld
 				now.Mysqld.State, now.Fault = protocol.MysqldStarting, "the database does not follow: "+err.Error()
 			})
 		}
-		return err
+		return false, err
 	}
-	state, opened := protocol.MysqldServing, server
+	state, opened, notice := protocol.MysqldServing, server, a.room.notice(refusal(st.Guarded()))
 	if !r.open {
 		state, opened = protocol.MysqldLocked, nil
 	}
@@ -230,13 +239,13 @@ func (a *Agent) hold(ctx context.Context, server *admin.Server, m control.Mysqld
 		if now.Mysqld.State != state {
 			now.Mysqld.State, now.Mysqld.Since = state, time.Now().UTC().Truncate(time.Millisecond)
 		}
-		now.Mysqld.Version, now.Mysqld.UUID, now.Fault = st.Version, st.UUID, r.why
+		now.Mysqld.Version, now.Mysqld.UUID, now.Fault, now.Notice = st.Version, st.UUID, r.why, notice
 		if record != nil {
 			now.Epoch = record.Epoch
 		}
 	})
 	a.worksOnce.Do(func() { close(a.works) })
-	return nil
+	return r.open && a.room.now.Low && !st.Guarded(), nil
 }
 
 // put has the gate be as the role wants it.
@@ -247,6 +256,10 @@ func (a *Agent) put(ctx context.Context, server *admin.Server, r role, m control
 	switch {
 	case err != nil:
 		return st, err
+	case r.open && a.room.now.Low:
+		if !st.Guarded() {
+			return a.guard(ctx, server, st)
+		}
 	case r.open && !st.Open():
 		if st, err = server.Open(ctx); err != nil {
 			return st, err

@@ -40,8 +40,8 @@ while [ -e /tmp/on ]; do
 done`
 
 // StartMembers starts n servers in a Docker network of their own, with certificates of one authority that are good for servers and clients. It does not wait until
-// they answer.
-func StartMembers(t TB, n int) []*Member {
+// they answer. Each prepare is given the directory that is to be a member's volume, before anything is in it.
+func StartMembers(t TB, n int, prepare ...func(i int, volume string) error) []*Member {
 	t.Helper()
 	image := Image(t)
 	ca, err := pki.NewCA("huker cluster test")
@@ -55,7 +55,7 @@ func StartMembers(t TB, n int) []*Member {
 	}
 	members := make([]*Member, n)
 	for i := range members {
-		m, err := startMember(t, ca, image, network.name, i)
+		m, err := startMember(t, ca, image, network.name, i, prepare)
 		if err != nil {
 			t.Fatalf("start a member: %v", err)
 		}
@@ -64,7 +64,7 @@ func StartMembers(t TB, n int) []*Member {
 	return members
 }
 
-func startMember(t TB, ca *pki.CA, image, network string, i int) (*Member, error) {
+func startMember(t TB, ca *pki.CA, image, network string, i int, prepare []func(int, string) error) (*Member, error) {
 	dir, err := os.MkdirTemp("", "hm") // short: a socket's path has at most 107 bytes
 	if err != nil {
 		return nil, err
@@ -78,6 +78,14 @@ func startMember(t TB, ca *pki.CA, image, network string, i int) (*Member, error
 		_ = os.RemoveAll(dir)
 	})
 	p := m.Outside
+	if err := os.MkdirAll(p.Volume, 0o777); err != nil { // #nosec G301 -- mysqld in the container has another uid
+		return nil, err
+	}
+	for _, f := range prepare {
+		if err := f(i, p.Volume); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range []string{dir, p.Etc, p.Run, p.Volume, p.Tmp(), p.Log(), p.State()} {
 		if err := os.MkdirAll(d, 0o777); err != nil { // #nosec G301 -- mysqld in the container has another uid
 			return nil, err

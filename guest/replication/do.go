@@ -49,6 +49,8 @@ func (s *Server) do(ctx context.Context, r durability.Record, a failover.Act, me
 		return s.acks(ctx, a.Acks)
 	case failover.ActWritable:
 		return s.writable(ctx)
+	case failover.ActGuard:
+		return s.guard(ctx)
 	case failover.ActAdmit:
 		return s.admit(ctx, a.Admit)
 	case failover.ActSeal:

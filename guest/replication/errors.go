@@ -28,6 +28,7 @@ var (
 const (
 	erBadDatabase      = 1049
 	erNoSuchThread     = 1094
+	erLockWaitTimeout  = 1205
 	erNoSuchTable      = 1146
 	erQueryInterrupted = 1317
 	erRestartFailed    = 3707 // the end of a clone where mysqld has no supervisor

@@ -42,15 +42,16 @@ type node struct {
 	server   *replication.Server
 	record   durability.Record
 	acts     []string // what was done
+	room     failover.Room
 }
 
-func newLab(t *testing.T, n int) *lab {
+func newLab(t *testing.T, n int, prepare ...func(i int, volume string) error) *lab {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("SKIPPED, NOT TESTED: -short")
 	}
 	l := &lab{t: t, peers: map[string]protocol.Member{}, began: time.Now()}
-	for i, m := range mysqltest.StartMembers(t, n) {
+	for i, m := range mysqltest.StartMembers(t, n, prepare...) {
 		node := &node{t: t, Member: m, lab: l, name: string(rune('a' + i)), password: "agent-of-" + m.Instance}
 		l.nodes = append(l.nodes, node)
 		l.peers[m.Instance] = protocol.Member{Address: m.Address}
@@ -166,6 +167,7 @@ func (n *node) status() failover.Status {
 	defer cancel()
 	s, err := n.server.Status(ctx, n.record, n.lab.peers)
 	n.ok(err)
+	s.Room = n.room
 	return s
 }
 

@@ -18,6 +18,9 @@ const Schema = "huker"
 // probeEvery is how often a primary tries a write.
 const probeEvery = 500 * time.Millisecond
 
+// probeSeldom is the same while clients cannot write anyway, for want of room: each takes some 400 bytes in the binary log, which would be 70 MB a day.
+const probeSeldom = 10 * time.Second
+
 // nudgeAfter is how long commits wait before that helps which enough members could acknowledge.
 const nudgeAfter = 100 * time.Millisecond
 
@@ -116,8 +119,12 @@ func (s *Server) keepWriting(st failover.Status, r durability.Record) {
 	if role != failover.RolePrimary && role != failover.RoleQuiesced || st.Writes != failover.WritesOn {
 		return
 	}
+	every := probeEvery
+	if st.Guarded {
+		every = probeSeldom
+	}
 	s.mu.Lock()
-	due := role == failover.RolePrimary && st.Serving.Proven && time.Since(s.begun) >= probeEvery
+	due := role == failover.RolePrimary && st.Serving.Proven && time.Since(s.begun) >= every
 	switch {
 	case st.Serving.Waiting == 0 || len(st.Serving.Attached) < st.Serving.Acks:
 		s.stuck = time.Time{}
@@ -176,15 +183,32 @@ func (s *Server) probe() error {
 	return err
 }
 
+// unguarded has probes begin anew when clients can write again: the last one is as old as it may have been while they could not.
+func (s *Server) unguarded(guarded bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.memory.guarded && !guarded {
+		s.probed, s.tried = time.Time{}, time.Time{}
+	}
+	s.memory.guarded = guarded
+}
+
 // probeAgo is since a probe was last committed while the server has been open, or since the first was tried; negative: none was. It begins anew with each
-// tenure: what was tried in one long ago would look like writes that do not get through.
-func (s *Server) probeAgo(open bool) time.Duration {
+// tenure: what was tried in one long ago would look like writes that do not get through. While it is seldom tried, or held up for a moment, it is since the last one
+// was begun that has not been committed.
+func (s *Server) probeAgo(open, seldom bool) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case !open:
 		s.probed, s.tried = time.Time{}, time.Time{}
 		return -1
+	case seldom && s.tried.IsZero():
+		return -1
+	case seldom && !s.probed.Before(s.begun):
+		return 0
+	case seldom:
+		return time.Since(s.begun)
 	case s.tried.IsZero():
 		return -1
 	case s.probed.IsZero():

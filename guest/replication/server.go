@@ -36,7 +36,7 @@ const (
 	// heartbeat is how often a source that has nothing to say says so, in seconds.
 	heartbeat = 0.5
 	// MinConnections is how many connections the pool given to New must allow. They are opened ahead of need, and kept.
-	MinConnections = 9
+	MinConnections = 10
 )
 
 // Server is one mysqld, in one of its runs. It is safe for concurrent use: one act and one reading exclude each other.
@@ -64,6 +64,7 @@ type Server struct {
 	probed time.Time // when a probe was last committed
 	tried  time.Time // when the first one was begun
 	begun  time.Time // when the last one was begun
+	held   time.Time // when clients were last tried to be refused, and statements that write kept that from taking effect
 	stuck  time.Time // since when commits wait though there are enough who could acknowledge them; or when that was last done something about
 }
 
@@ -77,6 +78,7 @@ type memory struct {
 	proven bool
 	// enforced is the newest epoch of which the terms were seen in effect.
 	enforced int64
+	guarded  bool // when the status was last read
 	started  bool // the receiver was started, and not stopped since
 	// broken is why the receiver stopped by itself, until it hears of a source again.
 	broken   string
@@ -100,7 +102,7 @@ func New(db *sql.DB, since time.Time, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, since: since, log: cfg.Log.With("instance", cfg.Instance), turn: make(chan struct{}, 1), tasks: map[string]*task{},
 		look: newSession(db, setupAct), act: newSession(db, setupAct), hand: newSession(db, setupAct), lanes: map[string]*session{
-			taskReadOnly: newSession(db, setupTask), taskAdmit: newSession(db, setupOwn), taskSeal: newSession(db, setupTask),
+			taskReadOnly: newSession(db, setupTask), taskGuard: newSession(db, setupGuard), taskAdmit: newSession(db, setupOwn), taskSeal: newSession(db, setupTask),
 			taskProbe: newSession(db, setupTask), taskNudge: newSession(db, setupTask), taskClone: newSession(db, setupTask),
 		},
 	}
@@ -121,7 +123,7 @@ func (s *Server) Close() {
 
 // sessions are those that are opened ahead: all but the one for a clone.
 func (s *Server) sessions() []*session {
-	return []*session{s.look, s.act, s.hand, s.lanes[taskReadOnly], s.lanes[taskAdmit], s.lanes[taskSeal], s.lanes[taskProbe], s.lanes[taskNudge]}
+	return []*session{s.look, s.act, s.hand, s.lanes[taskReadOnly], s.lanes[taskGuard], s.lanes[taskAdmit], s.lanes[taskSeal], s.lanes[taskProbe], s.lanes[taskNudge]}
 }
 
 // turnOf has f run while no other reading or act does. When ctx ends before f does, f goes on, within its own bound.

@@ -205,10 +205,12 @@ func readSets(ctx context.Context, c *sql.Conn, st *failover.Status) error {
 // describe makes a status of a reading and of what is remembered.
 func (s *Server) describe(now reading, r durability.Record, members map[string]protocol.Member) failover.Status {
 	writes := s.writes(now)
+	guarded := writes == failover.WritesOn && now.readOnly
+	s.unguarded(guarded)
 	m := s.hear(now)
 	st := failover.Status{
 		Epoch: r.Epoch, Server: s.identity(now.uuid, r), Mysqld: failover.MysqldUp, MysqldFor: time.Since(s.since), Offline: now.offline,
-		Writes: writes, Rebuilding: s.cfg.Clones.unfinished(),
+		Writes: writes, Guarded: guarded, Rebuilding: s.cfg.Clones.unfinished(),
 		Receiver: now.source(members), Applier: now.applier(), Serving: now.serving(r),
 	}
 	if !m.connected.IsZero() {
@@ -218,18 +220,19 @@ func (s *Server) describe(now reading, r durability.Record, members map[string]p
 		st.Receiver.HeardAgo = st.MysqldFor
 	}
 	st.Receiver.Broken = m.broken
-	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.probeAgo(st.Open())
+	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.probeAgo(st.Open(), guarded || s.guarding())
 	return st
 }
 
-// writes is what super_read_only does. The variable alone is no proof: it reads 1 while the statement still waits for commits.
+// writes is what super_read_only does. The variable alone is no proof: it reads 1 while the statement still waits for commits. With read_only alone the agent
+// still writes, and so could a statement that waits.
 func (s *Server) writes(now reading) failover.WriteState {
 	off := now.superReadOnly && now.readOnly
 	s.remember(func(m *memory) { m.off = m.off && off })
 	switch {
 	case off && s.remembered().off:
 		return failover.WritesOff
-	case now.superReadOnly || now.readOnly:
+	case now.superReadOnly:
 		return failover.WritesStopping
 	}
 	if t, _ := s.running(taskReadOnly); t != nil {

@@ -10,6 +10,7 @@ import (
 // What goes on in the background.
 const (
 	taskReadOnly = "read only"
+	taskGuard    = "guard"
 	taskStop     = "stop the receiver"
 	taskAdmit    = "admit"
 	taskSeal     = "seal"
@@ -22,7 +23,10 @@ const (
 const (
 	setupAct  = "SET SESSION sql_log_bin = 0, lock_wait_timeout = 4"
 	setupTask = "SET SESSION lock_wait_timeout = 31536000"
-	setupOwn  = "SET SESSION sql_log_bin = 0, lock_wait_timeout = 31536000" // of what no other server is to get
+	// While SET read_only=ON waits for statements that write, no others begin; nor does the write with which an agent proves that the primary is well. So it
+	// waits for the least that there is, a second, well below what has a primary be replaced, and again after a pause.
+	setupGuard = "SET SESSION lock_wait_timeout = 1"
+	setupOwn   = "SET SESSION sql_log_bin = 0, lock_wait_timeout = 31536000" // of what no other server is to get
 )
 
 // task is a statement that may wait for ever, in a session of its own.

@@ -176,6 +176,8 @@ func doing(m client.LiveMember) string {
 		return m.Error
 	case m.Fault != "":
 		return m.Fault
+	case m.Notice != "":
+		return m.Notice
 	case m.Rebuild:
 		return "its data is being replaced by a clone"
 	case m.Applier != "":

@@ -115,7 +115,9 @@ type LiveMember struct {
 	Mysqld    string    `json:"mysqld,omitempty"`
 	Server    string    `json:"server,omitempty"`
 	Fault     string    `json:"fault,omitempty"`
+	Notice    string    `json:"notice,omitempty"`
 	Open      bool      `json:"open,omitempty"`
+	Guarded   bool      `json:"guarded,omitempty"`
 	Executed  string    `json:"gtid_executed,omitempty"`
 	Retrieved string    `json:"gtid_retrieved,omitempty"`
 	Lag       *float64  `json:"lag,omitempty"` // seconds

@@ -28,6 +28,9 @@ const (
 	ActStart        ActKind = "start" // rpl_semi_sync_replica_enabled as told, then START REPLICA
 	ActAcks         ActKind = "acks"  // rpl_semi_sync_source_wait_for_replica_count and _enabled; 0 acknowledgements: asynchronous
 	ActWritable     ActKind = "writable"
+	// ActGuard is read_only=ON with super_read_only=OFF: clients are refused with an error that says why, and read; the agent writes. It may wait for statements
+	// that write, within a bounded time, and keeps others from writing meanwhile.
+	ActGuard ActKind = "guard"
 	// ActAdmit opens the replication accounts of Admit and locks all others (sql_log_bin=0), kills the dump threads of those, and sees them gone.
 	ActAdmit ActKind = "admit"
 	// ActSeal commits a row of the journal (epoch, server, GTID set) and waits for it, for ever: an acknowledgement of it is one of everything before.
@@ -131,6 +134,12 @@ func stop(s Status) Act {
 func follow(d Duty, s Status) Act {
 	r := s.Receiver
 	switch {
+	// What is received is acknowledged, and kept twice until it is applied. Who does not receive is nobody that a commit waits for; who would wait for space in
+	// the middle of it is.
+	case s.Room.Low && r.State != ReceiverStopped:
+		return Act{Kind: ActStop, Reason: noRoom}
+	case s.Room.Low:
+		return Act{Kind: ActNone, Reason: noRoom}
 	case r.State != ReceiverStopped && r.Source == d.Source && r.Acknowledges == d.Acknowledge:
 		if d.Acknowledge && s.Offline {
 			return Act{Kind: ActOpen, Reason: "for readers"}
@@ -164,15 +173,42 @@ func lead(d Duty, epoch int64, s Status) Act {
 	case s.acks() < d.Acks: // before anything can be written
 		return Act{Kind: ActAcks, Acks: d.Acks}
 	case s.Writes != WritesOn:
-		return Act{Kind: ActWritable}
+		return writable(s)
 	case !slices.Equal(s.Serving.Admitted, d.Admit):
 		return Act{Kind: ActAdmit, Admit: d.Admit}
 	case s.acks() > d.Acks: // published already: it answers OK to those who wait for more
 		return Act{Kind: ActAcks, Acks: d.Acks}
-	case d.Open && s.Offline && s.Serving.Proven:
+	case d.Open && s.Offline && s.Serving.Proven && !s.unguarded():
 		return Act{Kind: ActOpen}
 	case sealed.Epoch < epoch:
 		return Act{Kind: ActSeal, Acks: d.Acks}
+	}
+	return guard(s)
+}
+
+// writable has a server write that could not: for its clients, or where there is no room for what they would write for its agent alone.
+func writable(s Status) Act {
+	if s.Room.Low {
+		return Act{Kind: ActGuard, Reason: noRoom}
+	}
+	return Act{Kind: ActWritable}
+}
+
+const noRoom = "there is hardly any room left on its disk"
+
+// unguarded says whether clients could use up the last room of a disk. Where commits wait for acknowledgements nobody can: none comes to its end.
+func (s Status) unguarded() bool { return s.Room.Low && !s.Guarded && s.Serving.Waiting == 0 }
+
+// guard has clients not fill the disk of a primary, and lets them write again when there is room. It comes after whatever commits may wait for, since it waits for
+// them itself.
+func guard(s Status) Act {
+	switch {
+	case !s.Offline && s.Room.Last && s.unguarded(): // statements go on that write, and it waits for them
+		return Act{Kind: ActShut, Reason: noRoom}
+	case s.Room.Low && !s.Guarded:
+		return Act{Kind: ActGuard, Reason: noRoom}
+	case s.Guarded && !s.Room.Low:
+		return Act{Kind: ActWritable, Reason: "there is room again"}
 	}
 	return Act{Kind: ActNone}
 }

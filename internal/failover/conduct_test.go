@@ -124,8 +124,9 @@ func does(r durability.Record, id string, s Status, a Act) Status {
 	case ActShut:
 		s.Offline = true
 	case ActReadOnly:
-		s.Writes = WritesOff
+		s.Writes, s.Guarded = WritesOff, false
 	case ActRestart:
+		s.Guarded = false
 		s.Offline, s.Writes, s.Serving, s.Receiver.State = true, WritesOff, Serving{}, ReceiverStopped
 		s.Executed, s.Owned = s.Executed.Union(s.Owned), gtid.Set{}
 	case ActAsynchronous:
@@ -141,7 +142,9 @@ func does(r durability.Record, id string, s Status, a Act) Status {
 	case ActAcks:
 		s.Serving.SemiSync, s.Serving.Acks = a.Acks > 0, a.Acks
 	case ActWritable:
-		s.Writes = WritesOn
+		s.Writes, s.Guarded = WritesOn, false
+	case ActGuard:
+		s.Writes, s.Guarded = WritesOn, true
 	case ActAdmit:
 		s.Serving.Admitted = a.Admit
 	case ActSeal:
@@ -228,7 +231,7 @@ func TestConductFromAnywhere(t *testing.T) {
 		for _, id := range []string{"a", "b", "d"} {
 			for _, writes := range []WriteState{WritesOff, WritesStopping, WritesOn} {
 				for _, receiver := range receivers {
-					for bits := range 32 {
+					for bits := range 256 {
 						is := func(k int) bool { return yes[bits>>k&1] }
 						s := Status{Epoch: r.Epoch, Server: "s" + id, Mysqld: MysqldUp, Writes: writes, Receiver: receiver, Offline: is(0), Executed: trx(1, 100)}
 						if is(1) {
@@ -243,12 +246,15 @@ func TestConductFromAnywhere(t *testing.T) {
 						if is(4) {
 							s.Serving.Seal, s.Serving.Proven = Seal{r.Epoch - 1, 1, []string{"b", "c"}}, true
 						}
+						s.Room.Low, s.Room.Last, s.Guarded = is(5) || is(6), is(6), is(7) && writes == WritesOn
 						for range 20 {
 							a := Conduct(id, r, s)
 							d := Assign(id, s.Server, r)
 							unsafe := a.Kind == ActAsynchronous && s.Writes != WritesOff ||
 								a.Kind == ActPoint && !s.drained() ||
-								a.Kind == ActWritable && (d.Role != RolePrimary || s.acks() < d.Acks || !s.Offline || !s.drained()) ||
+								(a.Kind == ActWritable || a.Kind == ActGuard) && (d.Role != RolePrimary || s.acks() < d.Acks || !s.drained()) ||
+								a.Kind == ActWritable && (!s.Offline && !s.Guarded || s.Room.Low) || a.Kind == ActGuard && !s.Room.Low ||
+								a.Kind == ActStart && s.Room.Low ||
 								a.Kind == ActOpen && d.Role == RolePrimary && (!s.Serving.Proven || !d.Open || s.acks() < d.Acks) ||
 								a.Kind == ActOpen && d.Role != RolePrimary && s.Writes != WritesOff
 							if unsafe {

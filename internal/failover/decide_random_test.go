@@ -54,8 +54,8 @@ func anyStatus(r *rand.Rand, rec durability.Record, id string) Status {
 		Epoch: rec.Epoch - pick(r, int64(0), 0, 0, 1, 3), Server: pick(r, "s"+id, "s"+id, "s"+id, "sx"), Mysqld: pick(r, MysqldUp, MysqldUp, MysqldUp,
 			MysqldStarting, MysqldDown),
 		MysqldFor: pick(r, time.Second, time.Minute), Offline: r.IntN(2) == 0, Writes: pick(r, WritesOff, WritesOff, WritesStopping, WritesOn),
-		Rebuilding: r.IntN(20) == 0,
-		Executed:   has(), Retrieved: has(), Purged: pick(r, gtid.Set{}, gtid.Set{}, trx(1, 50)), Owned: pick(r, gtid.Set{}, gtid.Set{}, trx(102, 102)),
+		Rebuilding: r.IntN(20) == 0, Guarded: r.IntN(4) == 0, Room: Room{Low: r.IntN(4) == 0},
+		Executed: has(), Retrieved: has(), Purged: pick(r, gtid.Set{}, gtid.Set{}, trx(1, 50)), Owned: pick(r, gtid.Set{}, gtid.Set{}, trx(102, 102)),
 		Applier: pick(r, "", "", "1062"),
 		Receiver: Receiver{
 			State: pick(r, ReceiverStopped, ReceiverStopped, ReceiverConnecting, ReceiverRunning), Source: pick(r, "a", "b", "c", ""), Acknowledges: r.IntN(2) == 0,

@@ -19,7 +19,7 @@ type scenario struct {
 }
 
 func scenarios() []scenario {
-	return slices.Concat(changeScenarios(), primaryScenarios(), memberScenarios())
+	return slices.Concat(changeScenarios(), primaryScenarios(), memberScenarios(), roomScenarios())
 }
 
 func TestDecide(t *testing.T) {

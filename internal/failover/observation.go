@@ -99,6 +99,8 @@ type Status struct {
 	MysqldFor  time.Duration // since when
 	Offline    bool          // offline_mode: clients are kept out
 	Writes     WriteState
+	Guarded    bool // WritesOn, but for Huker's own accounts only: read_only is on, and clients are refused (error 1290)
+	Room       Room
 	Rebuilding bool // its data is being replaced by a clone
 
 	Executed  gtid.Set // gtid_executed
@@ -109,6 +111,14 @@ type Status struct {
 	Receiver Receiver
 	Applier  string // why the applier does not work; empty: it does
 	Serving  Serving
+}
+
+// Room is how much space is left on the file system that a server's data is on.
+type Room struct {
+	Low  bool  // so little that no client may add to it, and nothing is received. It ends when there is clearly more
+	Last bool  // half of what was left then is gone, too
+	Free int64 // bytes
+	Size int64 // bytes, of all of it
 }
 
 // Receiver is how a server replicates.
@@ -151,7 +161,7 @@ func (s Status) all() gtid.Set { return s.Has().Union(s.Owned) }
 // drained says whether everything that was received was applied, so that relay logs may go.
 func (s Status) drained() bool { return s.Executed.Contains(s.Retrieved) }
 
-// Open says whether clients can write.
+// Open says whether clients are let in as by a primary: to write, unless it is guarded.
 func (s Status) Open() bool { return s.Mysqld == MysqldUp && !s.Offline && s.Writes == WritesOn }
 
 // Timing is how long is how long. All of it is about when to act; none of it is needed for safety.
@@ -215,6 +225,9 @@ func (o *Observation) silent(i *Instance) bool {
 func (o *Observation) well(i *Instance) bool {
 	return o.fresh(i) && i.Status.Mysqld == MysqldUp && !i.Status.Rebuilding && o.Record.Is(i.ID, i.Status.Server)
 }
+
+// follows says whether an instance can acknowledge to somebody: it is well, and has room for what it would receive.
+func (o *Observation) follows(i *Instance) bool { return o.well(i) && !i.Status.Room.Low }
 
 // obeys says whether an instance goes by the newest record.
 func (o *Observation) obeys(i *Instance) bool { return o.fresh(i) && i.Status.Epoch >= o.Record.Epoch }

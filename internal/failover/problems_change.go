@@ -112,7 +112,7 @@ func (v *view) waitsFor() string {
 // loitering are members that answer and have not stopped yet.
 func (v *view) loitering() []string {
 	return v.those(v.r.Ackers(), func(m *Instance) bool {
-		return v.o.well(m) && (m.Status.Epoch < v.r.Intent.Since || m.Status.Receiver.State != ReceiverStopped)
+		return v.o.follows(m) && (m.Status.Epoch < v.r.Intent.Since || m.Status.Receiver.State != ReceiverStopped)
 	})
 }
 
@@ -236,16 +236,16 @@ func openingProblems() []Problem {
 		},
 		{
 			Name: "too few to acknowledge to the successor", Class: ClassFailover,
-			Shows: "fewer of its members answer than have to acknowledge",
+			Shows: "fewer of its members answer, and have room for what they receive, than have to acknowledge",
 			Done:  "after a while, expect those that do; where none is left, writes wait (strict) or go on alone (available, fast)",
 			Why:   "vitess #21187: replicas that cannot be repointed count as acknowledgers, and the new primary hangs",
 			match: opening(func(v *view) bool {
 				i := v.r.Intent
-				return len(v.those(i.Members, v.o.well)) < i.MinAcks && v.o.Now.Sub(i.Began) > v.o.Timing.Patience
+				return len(v.those(i.Members, v.o.follows)) < i.MinAcks && v.o.Now.Sub(i.Began) > v.o.Timing.Patience
 			}),
 			steps: func(v *view) []Step {
-				there := v.those(v.r.Intent.Members, v.o.well)
-				return swap(StepExpect, v.r.Expect(there, v.acksOf(len(there))), "of %s only %s answer", list(v.r.Intent.Members), list(there))
+				there := v.those(v.r.Intent.Members, v.o.follows)
+				return swap(StepExpect, v.r.Expect(there, v.acksOf(len(there))), "of %s only %s can", list(v.r.Intent.Members), list(there))
 			},
 		},
 		{

@@ -186,7 +186,12 @@ func outsiderProblems() []Problem {
 			Done:  "wait",
 			Why:   "",
 			match: led(func(v *view) bool { return v.busy() != nil }),
-			steps: func(v *view) []Step { return wait("%s is not there yet", v.busy().ID) },
+			steps: func(v *view) []Step {
+				if m := v.busy(); m.Status.Room.Low {
+					return wait("%s is not there yet: %s", m.ID, noRoom)
+				}
+				return wait("%s is not there yet", v.busy().ID)
+			},
 		},
 	}
 }

@@ -101,6 +101,8 @@ func (v *view) refused() string {
 		return s.To + " is the primary"
 	case !v.o.Now.Before(s.Deadline):
 		return "its deadline is over"
+	case v.o.fresh(to) && to.Status.Room.Low:
+		return fmt.Sprintf("the disk of %s is nearly full", s.To)
 	case len(acking) == 0:
 		return s.To + " does not acknowledge"
 	case !v.primary.Status.Open():
@@ -109,19 +111,26 @@ func (v *view) refused() string {
 		return s.To + " does not apply: " + to.Status.Applier
 	case to.Unwanted:
 		return s.To + " is being deleted"
+	case v.o.fresh(v.primary) && v.primary.Status.Room.Low && v.others(s.To) < v.r.Policy.InEffect(v.acksOf(v.others(s.To))):
+		return fmt.Sprintf("the disk of %s is nearly full, so it could not acknowledge to %s, and too few others can", v.r.Primary, s.To)
 	}
 	return ""
 }
 
-// able are the acknowledgers that a primary can count on: those that acknowledge or have not been away for long; of a primary whose writes are stuck
-// only those that do acknowledge.
+// others is how many members besides one could acknowledge to it.
+func (v *view) others(to string) int {
+	return len(v.those(v.r.Ackers(), func(m *Instance) bool { return m.ID != to && v.o.follows(m) }))
+}
+
+// able are the acknowledgers that a primary can count on: those that acknowledge or have not been away for long, and have room for what they receive; of a
+// primary whose writes are stuck only those that do acknowledge.
 func (v *view) able() []string {
 	s, t := v.primary.Status, v.o.Timing
 	if s.Open() && s.Serving.ProbeAgo > t.Stall || !s.Open() && s.MysqldFor > t.Stall && !s.Serving.Proven {
 		return v.acking()
 	}
 	return v.those(v.r.Ackers(), func(m *Instance) bool {
-		return v.o.well(m) || v.r.Is(m.ID, m.Status.Server) && !v.o.fresh(m) && v.o.silence(m) <= t.Stall
+		return v.o.follows(m) || v.r.Is(m.ID, m.Status.Server) && !v.o.fresh(m) && v.o.silence(m) <= t.Stall
 	})
 }
 
@@ -241,6 +250,7 @@ func (v *view) alarms() []Alarm {
 		if v.o.fresh(m) && m.ID != v.r.Primary {
 			alarm(m.Status.Applier != "", "applier-broken", "%s does not apply: %s", m.ID, m.Status.Applier)
 		}
+		alarm(v.o.fresh(m) && m.Status.Room.Low, "disk-full", "%s", v.short(m))
 	}
 	if w := v.o.Want.Switchover; w != nil && v.r.Intent == nil && v.leads() {
 		why := v.refused()

@@ -117,7 +117,7 @@ func (v *view) hearing(primary string) (hearing, deaf int) {
 // othersSuffice says whether the members that are well could be a cluster without the primary that acknowledges as before.
 func (v *view) othersSuffice() bool {
 	n := len(v.wellMembers())
-	return n >= durability.NeededStops(v.r) && v.r.MinAcks > 0 && n-1 >= v.r.Acks()
+	return n >= durability.NeededStops(v.r) && v.r.MinAcks > 0 && v.heirsAckers() >= v.r.Acks()
 }
 
 // wellMembers are the members that can be asked to stop, or to go on.
@@ -140,9 +140,12 @@ func (v *view) replaceable() (bool, string) {
 	return true, ""
 }
 
+// heirsAckers is how many members could acknowledge if one of them became the primary.
+func (v *view) heirsAckers() int { return max(0, len(v.those(v.r.Members, v.o.follows))-1) }
+
 // couldOpen says whether a successor would have enough acknowledgers to open.
 func (v *view) couldOpen() bool {
-	n := max(0, len(v.wellMembers())-1)
+	n := v.heirsAckers()
 	return n >= v.r.Policy.InEffect(v.acksOf(n))
 }
 
@@ -168,7 +171,7 @@ func verb(ids []string) string {
 	return list(ids) + " do"
 }
 
-// best orders instances by who should rather be the primary: not on its way out, preferred, has applied more, lower id.
+// best orders instances by who should rather be the primary: not on its way out, applies, has room to take writes, preferred, has applied more, lower id.
 func (v *view) best(ids []string) []string {
 	ids = slices.Clone(ids)
 	slices.SortFunc(ids, func(a, b string) int {
@@ -176,6 +179,7 @@ func (v *view) best(ids []string) []string {
 		return cmp.Or(
 			cmp.Compare(rank(slices.Contains(v.r.Leaving, a)), rank(slices.Contains(v.r.Leaving, b))),
 			cmp.Compare(rank(x.Status.Applier != ""), rank(y.Status.Applier != "")),
+			cmp.Compare(rank(x.Status.Room.Low), rank(y.Status.Room.Low)),
 			cmp.Compare(y.Priority, x.Priority),
 			cmp.Compare(y.Status.Executed.Count(), x.Status.Executed.Count()),
 			strings.Compare(a, b))
@@ -229,10 +233,10 @@ func (v *view) heir(to string) *Instance {
 }
 
 // court is who can acknowledge to a new primary: members that stopped for it or, with a source that is quiet, all that answer, the source too. All of what they
-// have, the new primary has.
+// have, the new primary has. Members without room are left out, as they receive nothing. The source is not: if nobody acknowledges but it, it opens again.
 func (v *view) court(to *Instance) []string {
 	var court []string
-	for _, id := range v.those(v.r.Ackers(), v.o.well) {
+	for _, id := range v.those(v.r.Ackers(), v.o.follows) {
 		m := v.o.instance(id)
 		known := m.Status.Epoch >= v.r.Intent.Since
 		stands := m.Status.Receiver.State == ReceiverStopped || v.r.Intent.Phase == durability.Quiescing
@@ -305,4 +309,18 @@ func (v *view) seen(member string) durability.Seen {
 		}
 	}
 	return s
+}
+
+// short says what it means that a disk is nearly full, and what helps.
+func (v *view) short(m *Instance) string {
+	room := m.Status.Room
+	left := fmt.Sprintf("%d of %d MiB are left on the disk of %s", room.Free>>20, room.Size>>20, m.ID)
+	switch {
+	case m.ID != v.r.Primary:
+		return left + ": it receives nothing, and cannot acknowledge. It goes on by itself when there is room: make some on its host"
+	case !m.Status.Guarded:
+		return left + ": its writes are to be stopped, and statements that go on keep that from taking effect. Make room on its host"
+	}
+	return left + ": it takes no writes (error 1290), and is read from. It goes on by itself when there is room: make some on its host, " +
+		"delete a database, or have a member with room be the primary (huker cluster switchover)"
 }

@@ -192,6 +192,7 @@ func (k *Keeper) settle(ctx context.Context, o Observation) error {
 		if i.Status != model.StatusActive || i.OperatingStatus != model.OperatingHealthy {
 			kind, message = "instance.active", "the database answers at "+i.Address+":3306"
 		}
+		notice := o.Guest.Notice
 		i.ObservedGeneration = o.Instance.Generation
 		i.ObservedRestart = o.Instance.RestartSerial
 		i.VolumeUsedBytes = o.Guest.VolumeUsed
@@ -199,7 +200,18 @@ func (k *Keeper) settle(ctx context.Context, o Observation) error {
 		if i.Desired == model.DesiredDeleted || i.Generation > o.Instance.Generation || i.RestartSerial > o.Instance.RestartSerial {
 			return "", ""
 		}
-		i.Status, i.OperatingStatus, i.Fault = model.StatusActive, model.OperatingHealthy, nil
+		i.Status, i.OperatingStatus = model.StatusActive, model.OperatingHealthy
+		switch {
+		case tells(i.Fault, notice):
+		case notice != "":
+			i.Fault = &model.Fault{Message: notice, Created: k.now().UTC()}
+			return "instance.disk-full", notice
+		default:
+			i.Fault = nil
+			if kind == "" {
+				return "instance.disk-roomy", "there is room on its disk again"
+			}
+		}
 		return kind, message
 	})
 	if err == nil {

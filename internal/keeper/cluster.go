@@ -358,6 +358,17 @@ func (k *Keeper) want(o *failover.Observation, row model.Cluster) {
 	}
 }
 
+// better says whether one is to be the primary rather than another: it has room, a higher priority, or more.
+func better(a, b *failover.Instance) bool {
+	switch {
+	case a.Status.Room.Low != b.Status.Room.Low:
+		return b.Status.Room.Low
+	case a.Priority != b.Priority:
+		return a.Priority > b.Priority
+	}
+	return a.Status.Executed.Count() > b.Status.Executed.Count()
+}
+
 // successor is who is to be the primary where nobody in particular was asked for: of those that acknowledge, the one with the highest priority that has most.
 func successor(o *failover.Observation) string {
 	if i := o.Record.Intent; i != nil {
@@ -369,7 +380,7 @@ func successor(o *failover.Observation) string {
 		if !slices.Contains(o.Record.Ackers(), in.ID) || in.Unwanted || in.Lost {
 			continue
 		}
-		if best == nil || in.Priority > best.Priority || in.Priority == best.Priority && in.Status.Executed.Count() > best.Status.Executed.Count() {
+		if best == nil || better(in, best) {
 			best = in
 		}
 	}

@@ -116,6 +116,9 @@ func describe(o failover.Observation) []string {
 		if in.ID != o.Record.Primary && !in.Seen.IsZero() {
 			w = append(w, fmt.Sprintf("receiver %s, heard of its source %d ms ago", s.Receiver.State, s.Receiver.HeardAgo.Milliseconds()))
 		}
+		if s.Room.Low {
+			w = append(w, "disk nearly full")
+		}
 		if in.Host.Down {
 			w = append(w, "container down")
 		}

@@ -155,8 +155,16 @@ func (o *Observation) mustPrepare() bool {
 func (o *Observation) unsettled() bool {
 	i := &o.Instance
 	drift := i.VolumeUsedBytes - o.Guest.VolumeUsed
-	return i.Status != model.StatusActive || i.OperatingStatus != model.OperatingHealthy || i.Fault != nil ||
+	return i.Status != model.StatusActive || i.OperatingStatus != model.OperatingHealthy || !tells(i.Fault, o.Guest.Notice) ||
 		i.ObservedGeneration < i.Generation || i.ObservedRestart < i.RestartSerial || max(drift, -drift)*100 > i.VolumeUsedBytes
+}
+
+// tells says whether a fault is what a database that serves says of itself; empty: nothing.
+func tells(f *model.Fault, notice string) bool {
+	if f == nil || notice == "" {
+		return f == nil && notice == ""
+	}
+	return f.Message == notice
 }
 
 // unwell is written down only for an instance that served: one that is being made or changed is expected not to.

@@ -87,6 +87,10 @@ func TestDecide(t *testing.T) {
 		{"well again after a fault", func(o *Observation) {
 			o.Instance.Status, o.Instance.Fault = model.StatusError, &model.Fault{Message: "disk full"}
 		}, StepSettle},
+		{"its disk is nearly full", func(o *Observation) { o.Guest.Notice = "full" }, StepSettle},
+		{"its disk is nearly full, told already", func(o *Observation) { o.Guest.Notice, o.Instance.Fault = "full", &model.Fault{Message: "full"} }, StepNone},
+		{"other words for it", func(o *Observation) { o.Guest.Notice, o.Instance.Fault = "fuller", &model.Fault{Message: "full"} }, StepSettle},
+		{"there is room again", func(o *Observation) { o.Instance.Fault = &model.Fault{Message: "full"} }, StepSettle},
 		{"volume grew", func(o *Observation) { o.Guest.VolumeUsed = 1011 }, StepSettle},
 		{"volume grew a little", func(o *Observation) { o.Guest.VolumeUsed = 1009 }, StepNone},
 	} {

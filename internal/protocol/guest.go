@@ -18,11 +18,19 @@ type GuestConfig struct {
 	VolumeGB   int     `json:"volume_gb"`
 	ServerID   uint32  `json:"server_id"`
 	// Coordination and Bus are addresses as internal/engines takes them; an empty Bus is coordination's.
-	Coordination string            `json:"coordination"` // "etcd://172.30.0.1:12379"
-	Bus          string            `json:"bus,omitempty"`
-	Principal    string            `json:"principal"` // the name that agent-cert.pem carries: "guest.<instance>"
-	Record       durability.Record `json:"record"`    // the record at the time of writing; a newer one in coordination or on the data volume wins
-	Agent        string            `json:"agent"`     // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"; set by the host's sysmgr
+	Coordination string `json:"coordination"` // "etcd://172.30.0.1:12379"
+	Bus          string `json:"bus,omitempty"`
+	Principal    string `json:"principal"` // the name that agent-cert.pem carries: "guest.<instance>"
+	// Room says when the disk counts as nearly full; nil: by what it is.
+	Room   *RoomLimits       `json:"room,omitempty"`
+	Record durability.Record `json:"record"` // the record at the time of writing; a newer one in coordination or on the data volume wins
+	Agent  string            `json:"agent"`  // the agent's binary, below /huker/bin: "huker-guestagent-<sha>"; set by the host's sysmgr
+}
+
+// RoomLimits are bytes that are free on a database's file system: with fewer than CloseBelow it takes no writes, until there are OpenAbove.
+type RoomLimits struct {
+	CloseBelow int64 `json:"close_below"`
+	OpenAbove  int64 `json:"open_above"`
 }
 
 // GuestStatus is what an agent says of its database.
@@ -39,6 +47,8 @@ type GuestStatus struct {
 	VolumeSize   int64        `json:"volume_size"`      // bytes; of the file system below
 	RestartsDone int64        `json:"restarts_done"`    // the newest serial of KindRestart that was carried out
 	Fault        string       `json:"fault,omitempty"`  // why the database does not serve, in words for its user
+	// Notice is what its user should know though the database serves: that it takes no writes, or receives nothing, as its disk is nearly full.
+	Notice string `json:"notice,omitempty"`
 	// Part is how the server does its part in a cluster of several; nil of one that is alone. What changes with every commit is of the moment it was read at,
 	// and is no reason to publish: who needs it newer asks (KindLook).
 	Part *failover.Status `json:"part,omitempty"`

@@ -48,9 +48,11 @@ func (v *Server) step() {
 		case failover.ActOpen:
 			s.Offline = false
 		case failover.ActReadOnly:
-			s.Writes = failover.WritesOff
+			s.Writes, s.Guarded = failover.WritesOff, false
 		case failover.ActWritable:
-			s.Writes = failover.WritesOn
+			s.Writes, s.Guarded = failover.WritesOn, false
+		case failover.ActGuard:
+			s.Writes, s.Guarded = failover.WritesOn, true
 		case failover.ActAsynchronous:
 			s.Serving.SemiSync, s.Serving.Acks = false, 0
 		case failover.ActAcks:

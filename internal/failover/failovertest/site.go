@@ -119,9 +119,16 @@ func (s *Site) Revive(id string, serial int64) {
 	defer s.mu.Unlock()
 	v := s.servers[id]
 	v.alive, v.since, v.said = true, time.Now(), protocol.GuestStatus{}
-	v.status.Offline, v.status.Writes, v.status.Serving = true, failover.WritesOff, failover.Serving{}
+	v.status.Offline, v.status.Writes, v.status.Guarded, v.status.Serving = true, failover.WritesOff, false, failover.Serving{}
 	v.status.Receiver.State = failover.ReceiverStopped
 	v.restarts = max(v.restarts, serial)
+}
+
+// Fill has the disk of a server be nearly full, or have room again.
+func (s *Site) Fill(id string, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.servers[id].status.Room = failover.Room{Low: full, Free: 60 << 20, Size: 600 << 20}
 }
 
 // Look is what an agent answers to protocol.KindLook; false when there is none.
@@ -154,7 +161,7 @@ func (s *Site) Commit(id string) (trx gtid.Set, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.servers[id]
-	if v == nil || !v.alive || !v.status.Open() {
+	if v == nil || !v.alive || !v.status.Open() || v.status.Guarded {
 		return gtid.Set{}, false
 	}
 	return s.commit(v)

@@ -13,7 +13,8 @@ func (w *world) learn(s *state, i int, rec uint16) {
 // crash ends mysqld and the agent; what they find when they start is here already.
 func (w *world) crash(s *state, i int) {
 	m := &s.m[i]
-	*m = member{rec: m.rec, inc: m.inc, boot: m.boot, logged: m.logged, exec: m.logged, relay: m.relay, src: m.src, admit: m.admit, offline: true}
+	*m = member{rec: m.rec, inc: m.inc, boot: m.boot, logged: m.logged, exec: m.logged, relay: m.relay, src: m.src, admit: m.admit, full: m.full,
+		offline: true}
 	if w.cfg.Rules.RelayLost {
 		m.relay &= m.exec
 	}
@@ -30,7 +31,8 @@ func (w *world) rebuild(s *state, i int) {
 	if !w.cfg.Rules.RebuildStale && (m.rec != r.rec || m.inc != r.inc || w.duty(i, m, m.rec).role != failover.RoleOutsider) {
 		return // refused: an order of another epoch, or to somebody who has a part
 	}
-	*m = member{rec: m.rec, inc: m.inc + 1, boot: m.boot, logged: donor.exec, exec: donor.exec, src: nobody, offline: true, up: true}
+	*m = member{rec: m.rec, inc: m.inc + 1, boot: m.boot, logged: donor.exec, exec: donor.exec, src: nobody, full: m.full, offline: true,
+		up: true}
 }
 
 // work has an agent do what it has to, up to what others can notice.
@@ -74,7 +76,7 @@ func (w *world) act(s *state, i int, a act) error {
 		}
 		m.offline = true
 	case failover.ActReadOnly:
-		m.writes = false
+		m.writes, m.guarded = false, false
 	case failover.ActRestart:
 		w.crash(s, i)
 		m.up = true
@@ -93,7 +95,9 @@ func (w *world) act(s *state, i int, a act) error {
 	case failover.ActAcks:
 		m.semi, m.acks = a.acks > 0, a.acks
 	case failover.ActWritable:
-		m.writes = true
+		m.writes, m.guarded = true, false
+	case failover.ActGuard:
+		m.writes, m.guarded = true, true
 	case failover.ActAdmit:
 		m.admit = a.admit
 	case failover.ActSeal:

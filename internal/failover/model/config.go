@@ -25,6 +25,7 @@ type Config struct {
 	Kills   int  // a session that waits for an acknowledgement is killed: it commits
 	Wipes   int  // a member's data is lost
 	Spare   bool // only of one that is no member, and is up
+	Fills   int  // a member's disk becomes nearly full. At any time there is room again
 
 	Stale      int       // of how many members at once a manager may have an old view
 	AllViews   bool      // old views of what is only waited for are told apart, too

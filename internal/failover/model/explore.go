@@ -124,6 +124,9 @@ func (x *search) expand(q *queued) (err error) {
 		if cause := x.w.settle(q.s, gone); cause != nil {
 			return x.counterexample(q.no, cause)
 		}
+		if cause := x.w.settleFull(q.s); cause != nil {
+			return x.counterexample(q.no, cause)
+		}
 	}
 	x.w.each(&q.s, func(e event) {
 		if err != nil {
@@ -175,7 +178,7 @@ func (x *search) stale(q *queued, next *state, e event) {
 // applied or sealed something is only to wait for it.
 func telling(k kind) bool {
 	switch k {
-	case learns, seals, applies, receives, acknowledges, starts, reconnects, doubts, hears, decides:
+	case learns, seals, applies, receives, acknowledges, starts, reconnects, empties, doubts, hears, decides:
 		return false
 	}
 	return true
@@ -235,6 +238,6 @@ func (w *world) start() state {
 	p := &s.m[0]
 	p.writes, p.semi, p.acks, p.admit, p.sealed = true, r.SetAcks > 0, uint8(r.SetAcks), w.mask(members), s.cur
 	p.served = true
-	s.left = budget{uint8(cfg.Crashes), uint8(cfg.Cuts), uint8(cfg.Doubts), uint8(cfg.Kills), uint8(cfg.Wipes)}
+	s.left = budget{uint8(cfg.Crashes), uint8(cfg.Cuts), uint8(cfg.Doubts), uint8(cfg.Kills), uint8(cfg.Wipes), uint8(cfg.Fills)}
 	return s
 }

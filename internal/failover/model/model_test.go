@@ -40,6 +40,11 @@ func explorations() []exploration {
 		{cfg: Config{Name: "two, available, data lost", Members: 2, Acks: 1, Policy: available, Stale: 1, Trx: 1, Epochs: 7, Wipes: 1, Check: noticed}},
 		{cfg: Config{Name: "two, fast, power lost", Members: 2, Acks: 1, Policy: fast, Stale: 1, Trx: 1, Epochs: 6, Crashes: 1, Power: true, Check: noticed}},
 
+		{quick: true, cfg: Config{Name: "two, a full disk", Members: 2, Acks: 1, Policy: strict, Stale: 1, Trx: 1, Epochs: 4, Fills: 1}},
+		{cfg: Config{Name: "two, a full disk, one crash", Members: 2, Acks: 1, Policy: strict, Trx: 1, Epochs: 5, Fills: 1, Crashes: 1}},
+		{cfg: Config{Name: "two, available, a full disk", Members: 2, Acks: 1, Policy: available, Stale: 1, Trx: 1, Epochs: 6, Fills: 1}},
+		{cfg: Config{Name: "two, switchover, a full disk", Members: 2, Acks: 1, Policy: strict, Stale: 1, Trx: 1, Epochs: 5, Switchover: true, Fills: 1}},
+
 		{quick: true, cfg: Config{Name: "three, replication cut", Members: 3, Acks: 1, Policy: strict, Trx: 1, Epochs: 3, Cuts: 1}},
 		{cfg: Config{Name: "three, one crash", Members: 3, Acks: 1, Policy: strict, Trx: 1, Epochs: 4, Crashes: 1}},
 		{cfg: Config{Name: "three, two crashes", Members: 3, Acks: 1, Policy: strict, Trx: 1, Epochs: 3, Crashes: 2}},
@@ -50,6 +55,9 @@ func explorations() []exploration {
 		{cfg: Config{Name: "three, data lost", Members: 3, Acks: 1, Policy: strict, Trx: 1, Epochs: 5, Wipes: 1, Check: noticed}},
 		{cfg: Config{Name: "three, available", Members: 3, Acks: 1, Policy: available, Trx: 1, Epochs: 4, Crashes: 1}},
 		{cfg: Config{Name: "three, fast, power lost", Members: 3, Acks: 1, Policy: fast, Trx: 1, Epochs: 4, Crashes: 1, Power: true, Check: noticed}},
+		{cfg: Config{Name: "three, a full disk, one crash", Members: 3, Acks: 1, Policy: strict, Trx: 1, Epochs: 3, Fills: 1, Crashes: 1}},
+		{cfg: Config{Name: "three, both acknowledge, a full disk", Members: 3, Acks: 2, Policy: strict, Trx: 1, Epochs: 4, Fills: 1}},
+		{cfg: Config{Name: "three, switchover, a full disk", Members: 3, Acks: 1, Policy: strict, Trx: 1, Epochs: 4, Switchover: true, Fills: 1}},
 		{cfg: Config{Name: "five", Members: 5, Acks: 2, Policy: strict, Trx: 1, Epochs: 2}},
 	}
 }

@@ -367,6 +367,31 @@ func mutants() []mutant {
 			rules: Rules{Decide: never(func(_ durability.Record, s failover.Step) bool { return s.Kind == failover.StepBack })},
 		},
 		{
+			name: "a member without room counts as an acknowledger", rule: "4.16", breaks: Progress, cfg: with(triple, func(c *Config) {
+				c.Acks, c.Crashes, c.Fills, c.Settle = 2, 0, 1, 10
+			}),
+			rules: Rules{Observe: each(func(_ *failover.Observation, in *failover.Instance) { in.Status.Room.Low = false })},
+		},
+		{
+			name: "a full primary hands over to whom only it would acknowledge", rule: "4.16", breaks: Progress, cfg: with(pair, func(c *Config) {
+				c.Crashes, c.Stale, c.Switchover, c.Fills, c.Settle = 0, 0, true, 1, 10
+			}),
+			rules: Rules{Observe: func(o *failover.Observation) {
+				if o.Record.Intent == nil {
+					o.Instances[0].Status.Room.Low = false
+				}
+			}},
+		},
+		{
+			name: "a guarded primary stays so", rule: "4.16", breaks: Progress, cfg: with(pair, func(c *Config) { c.Crashes, c.Fills, c.Settle = 0, 1, 10 }),
+			rules: Rules{Conduct: func(_ string, _ durability.Record, s failover.Status, a failover.Act) failover.Act {
+				if a.Kind == failover.ActWritable && s.Guarded {
+					a.Kind = failover.ActNone
+				}
+				return a
+			}},
+		},
+		{
 			name: "a server that lost its data counts under its name", slow: true, rule: "1", cfg: with(triple, func(c *Config) { c.Crashes, c.Wipes = 1, 1 }),
 			breaks: Kept,
 			rules:  Rules{Nameless: true},

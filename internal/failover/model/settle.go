@@ -14,25 +14,42 @@ const rounds = 120
 // for. In the end it is at work, with every member; or, when one is gone for ever (nobody: none is), with as many as it may be at work with. The error tells
 // what it did instead.
 func (w *world) settle(s state, gone int) error {
-	s.left = budget{}
-	s.mgr = manager{}
 	if gone != nobody {
-		s.left.crash = 1
+		s.left = budget{crash: 1}
 		if err := w.apply(&s, event{kind: crashes, a: uint8(gone)}); err != nil {
 			return err
 		}
 	}
+	return w.rest(s, gone, nobody)
+}
+
+// settleFull is settle, but with a member whose disk stays full for ever.
+func (w *world) settleFull(s state) error {
+	for i := range w.ids {
+		if s.m[i].full {
+			return w.rest(s, nobody, i)
+		}
+	}
+	return nil
+}
+
+func (w *world) rest(s state, gone, full int) error {
+	s.left = budget{}
+	s.mgr = manager{}
 	var told []string
 	for range rounds {
-		moved, err := w.round(&s, gone, &told)
+		moved, err := w.round(&s, gone, full, &told)
 		if err != nil {
 			return err
 		}
 		if !moved {
 			why := ""
-			if gone == nobody {
+			switch {
+			case full != nobody:
+				why = w.open(&s, full)
+			case gone == nobody:
 				why = w.whole(&s)
-			} else {
+			default:
 				why = w.open(&s, gone)
 			}
 			if why != "" {
@@ -45,7 +62,7 @@ func (w *world) settle(s state, gone int) error {
 }
 
 // round has everybody do all they can, and then the manager take a step.
-func (w *world) round(s *state, gone int, told *[]string) (moved bool, err error) {
+func (w *world) round(s *state, gone, full int, told *[]string) (moved bool, err error) {
 	do := func(e event) bool {
 		line := w.text(s, e)
 		if err = w.apply(s, e); err == nil {
@@ -64,7 +81,7 @@ func (w *world) round(s *state, gone int, told *[]string) (moved bool, err error
 	for range 200 {
 		var todo []event
 		w.each(s, func(e event) {
-			if (e.kind != starts || int(e.a) != gone) && e.kind != decides && e.kind != clientWrites && e.kind != relapses {
+			if (e.kind != starts || int(e.a) != gone) && (e.kind != empties || int(e.a) != full) && e.kind != decides && e.kind != clientWrites && e.kind != relapses {
 				todo = append(todo, e)
 			}
 		})
@@ -98,6 +115,8 @@ func (w *world) whole(s *state) string {
 		return "its primary is still being changed"
 	case !p.open():
 		return "its primary is not open"
+	case p.guarded:
+		return "its primary takes no writes"
 	case len(r.Members) != len(w.ids)-1:
 		return fmt.Sprintf("its members are %v", r.Members)
 	case r.MinAcks != w.cfg.Acks || r.SetAcks != r.MinAcks:

@@ -52,11 +52,13 @@ type member struct {
 	relay  set    // received, applied or not
 	src    uint8  // whom the receiver is pointed at
 	admit  set    // whose replication accounts are open
+	full   bool   // nearly: there is room for nothing but what is under way
 
 	// In memory.
 	up      bool
 	offline bool
 	writes  bool
+	guarded bool // clients are refused
 	semi    bool
 	acks    uint8
 	recv    recvState
@@ -82,7 +84,7 @@ type snap struct {
 	admit, attached                set
 	recv                           recvState
 	offline, writes, semi, latched bool
-	served                         bool
+	served, full, guarded          bool
 }
 
 // manager is what nodekeeper knows, or believes. When it decides, it reads the record and looks at everybody; but of some members it may have heard long ago,
@@ -111,5 +113,5 @@ type rebuildOrder struct {
 
 // budget is what may still go wrong.
 type budget struct {
-	crash, cut, doubt, kill, wipe uint8
+	crash, cut, doubt, kill, wipe, fill uint8
 }

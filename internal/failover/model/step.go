@@ -19,6 +19,8 @@ const (
 	applies
 	disconnects
 	reconnects
+	fills
+	empties
 	works // an agent
 	seals
 	learns
@@ -60,7 +62,7 @@ func (w *world) each(s *state, do func(event)) {
 
 func (w *world) eachServer(s *state, i int, m *member, do func(event)) {
 	at := uint8(i)
-	if m.open() && int(s.trx) < w.cfg.Trx {
+	if m.open() && !m.guarded && int(s.trx) < w.cfg.Trx {
 		do(event{kind: clientWrites, a: at})
 	}
 	for t := range w.cfg.Trx {
@@ -81,6 +83,11 @@ func (w *world) eachServer(s *state, i int, m *member, do func(event)) {
 	}
 	if s.left.crash > 0 {
 		do(event{kind: crashes, a: at})
+	}
+	if m.full {
+		do(event{kind: empties, a: at})
+	} else if s.left.fill > 0 {
+		do(event{kind: fills, a: at})
 	}
 	if s.left.wipe > 0 && !(w.cfg.Spare && (w.terms[s.cur].members.has(i) || w.terms[s.cur].primary == i)) {
 		do(event{kind: wipes, a: at})
@@ -141,6 +148,8 @@ func (w *world) busy(s *state, i int, a act) bool {
 		return false
 	case failover.ActSeal:
 		return s.m[i].sealing != s.m[i].rec
+	case failover.ActGuard: // it waits for commits that are under way
+		return s.m[i].waiting() == 0
 	}
 	return true
 }
@@ -320,9 +329,14 @@ func (w *world) fail(s *state, e event, i int, m *member) {
 				m.boot++
 			}
 		}
+	case fills:
+		s.left.fill--
+		m.full = true
+	case empties:
+		m.full = false
 	case wipes:
 		s.left.wipe--
-		*m = member{inc: m.inc + 1, boot: m.boot, src: nobody, offline: true}
+		*m = member{inc: m.inc + 1, boot: m.boot, src: nobody, full: m.full, offline: true}
 		s.mgr.lost = s.mgr.lost.without(i)
 	case doubts:
 		s.left.doubt--

@@ -219,7 +219,7 @@ func (w *world) snap(s *state, i int) snap {
 	n := snap{
 		rec: m.rec, sealed: m.sealed, inc: m.inc, boot: m.boot, src: m.src, acks: m.acks, logged: m.logged, exec: m.exec, relay: m.relay, admit: m.admit,
 		sealing: m.sealing, served: m.served,
-		recv: m.recv, offline: m.offline, writes: m.writes, semi: m.semi, latched: m.latch,
+		recv: m.recv, offline: m.offline, writes: m.writes, semi: m.semi, latched: m.latch, full: m.full, guarded: m.guarded,
 	}
 	if m.writes {
 		n.attached = w.attached(s, i)
@@ -266,7 +266,7 @@ func (w *world) status(i int, n snap) failover.Status {
 		Serving: failover.Serving{
 			SemiSync: n.semi, Acks: int(n.acks), Admitted: w.names(n.admit), Attached: w.names(n.attached), Waiting: n.logged.minus(n.exec).count(),
 		},
-		Receiver: failover.Receiver{Acknowledges: n.latched},
+		Receiver: failover.Receiver{Acknowledges: n.latched}, Guarded: n.guarded, Room: failover.Room{Low: n.full},
 	}
 	if w.cfg.Rules.Nameless {
 		s.Server = w.server(i, 0, 0)

@@ -59,6 +59,10 @@ func failureText(k kind, who, source string) string {
 		return fmt.Sprintf("%s loses its connection to %s, and tries again", who, source)
 	case reconnects:
 		return fmt.Sprintf("%s can reach %s again", who, source)
+	case fills:
+		return "the disk of " + who + " is nearly full"
+	case empties:
+		return "there is room again on the disk of " + who
 	case crashes:
 		return who + " crashes"
 	case starts:

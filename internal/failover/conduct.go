@@ -58,7 +58,7 @@ func Conduct(instance string, r durability.Record, s Status) Act {
 	}
 	switch d := Assign(instance, s.Server, r); d.Role {
 	case RolePrimary:
-		return lead(d, r.Epoch, s)
+		return lead(d, r, s)
 	case RoleQuiesced:
 		return quiesce(s)
 	case RoleReplica:
@@ -157,9 +157,15 @@ func follow(d Duty, s Status) Act {
 
 // lead makes a server the primary. It opens to clients after it has sealed once since it started or was promoted: what crash recovery brought back,
 // and what only it had received, is held by enough members before anybody can read it.
-func lead(d Duty, epoch int64, s Status) Act {
-	sealed := s.Serving.Seal
+//
+// Under strict a primary may have nobody who may acknowledge, and nothing is promised: what it has to wait for is somebody who joins, if need be by a clone of it. A clone
+// waits for every commit that waits (InnoDB: "Waiting for prepared transaction to exit"), and fails after minutes. So none is begun, and one that was ends with mysqld.
+func lead(d Duty, r durability.Record, s Status) Act {
+	sealed, epoch := s.Serving.Seal, r.Epoch
+	barren := r.Intent == nil && r.MinAcks == 0 && len(d.Ackers) < d.Acks
 	switch {
+	case barren && s.Serving.Waiting > 0:
+		return Act{Kind: ActRestart, Reason: "commits wait, and nobody may acknowledge them before it could be cloned"}
 	case sealed.Epoch > 0 && sealed.Epoch < epoch && sealed.covers(epoch, d): // before weaker terms are in effect
 		return Act{Kind: ActKeepSeal}
 	case sealed.Epoch > 0 && sealed.Epoch < epoch:
@@ -180,6 +186,8 @@ func lead(d Duty, epoch int64, s Status) Act {
 		return Act{Kind: ActAcks, Acks: d.Acks}
 	case d.Open && s.Offline && s.Serving.Proven && !s.unguarded():
 		return Act{Kind: ActOpen}
+	case sealed.Epoch < epoch && barren:
+		return Act{Kind: ActWait, Reason: "nobody may acknowledge what it has"}
 	case sealed.Epoch < epoch:
 		return Act{Kind: ActSeal, Acks: d.Acks}
 	}

@@ -14,6 +14,9 @@ import (
 func TestConduct(t *testing.T) {
 	settled := record(1)
 	failing, handing, opening := failing(1).Record, handing().Record, opening().Record
+	promised := settled.Leave("b").Leave("c")
+	barren := record(1) // under strict, with nobody left
+	barren.Members, barren.MinAcks = nil, 0
 	primary := func(change func(*Status)) Status { s := leading(settled); change(&s); return s }
 	replica := func(change func(*Status)) Status { s := following(settled, "b"); change(&s); return s }
 	fresh := primary(func(s *Status) { // a primary whose mysqld has just started
@@ -55,6 +58,12 @@ func TestConduct(t *testing.T) {
 			s.Serving.Acks, s.Serving.Admitted = 2, []string{"b", "c", "d"}
 		}), Act{Kind: ActAdmit, Admit: []string{"b", "c"}}},
 		{"fewer are waited for", "a", settled, primary(func(s *Status) { s.Serving.Acks = 2 }), Act{Kind: ActAcks, Acks: 1}},
+		{"4.10: nobody may acknowledge, and nothing is promised: a commit that waits would have a clone of this server wait, too", "a", barren,
+			from(leading(barren), func(s *Status) { s.Serving.Waiting = 1 }), Act{Kind: ActRestart, Reason: "could be cloned"}},
+		{"4.10: nor does a seal begin to wait", "a", barren, from(leading(barren), func(s *Status) { s.Offline, s.Serving.Seal, s.Serving.Proven = true, Seal{}, false }),
+			Act{Kind: ActWait, Reason: "nobody may acknowledge"}},
+		{"4.10: while something is promised, what waits may be all that there is of it", "a", promised,
+			from(leading(promised), func(s *Status) { s.Serving.Waiting = 1 }), Act{Kind: ActNone}},
 		{"rule 5: a new primary that the record does not open yet stays shut", "b", opening, leading(opening), Act{Kind: ActShut}},
 		{"rule 5: and seals shut", "b", opening, from(leading(opening), func(s *Status) { s.Offline, s.Serving.Seal = true, Seal{} }), Act{Kind: ActSeal, Acks: 1}},
 		{"rule 5: and then waits for the record", "b", opening, from(leading(opening), func(s *Status) { s.Offline = true }), Act{Kind: ActNone}},

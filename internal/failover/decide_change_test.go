@@ -249,6 +249,36 @@ func changeScenarios() []scenario {
 			},
 		},
 		{
+			name: "4.4: nor are those that answer and do not reach it", from: opening(), problem: "too few to acknowledge to the successor", steps: "expect",
+			next: "b, 1 of [b c]; failover of a, opening b with 0 of []",
+			change: func(o *Observation) {
+				o.Record.Intent.Began = now.Add(-time.Minute)
+				o.deafen("c")
+			},
+		},
+		{
+			name: "4.4: nor those that lack what it has purged", from: opening(), problem: "too few to acknowledge to the successor", steps: "expect",
+			next: "b, 1 of [b c]; failover of a, opening b with 0 of []",
+			change: func(o *Observation) {
+				o.Record.Intent.Began = now.Add(-time.Minute)
+				o.status("c").Receiver = Receiver{State: ReceiverStopped, Source: "b", Broken: "1236"}
+			},
+		},
+		{
+			name: "4.4: but those are that have still to apply what they received", from: opening(), problem: "opening", steps: "wait",
+			change: func(o *Observation) {
+				o.Record.Intent.Began = now.Add(-time.Minute)
+				o.status("c").Retrieved, o.status("c").Receiver = trx(1, 200), Receiver{State: ReceiverStopped, Source: "a"}
+			},
+		},
+		{
+			name: "4.4: it may take a while to reach it", from: opening(), problem: "opening", steps: "wait",
+			change: func(o *Observation) {
+				o.Record.Intent.Began = now.Add(-5 * time.Second)
+				o.deafen("c")
+			},
+		},
+		{
 			name: "4.4: but for a moment they are", from: opening(), problem: "opening", steps: "wait", text: "b waits for 1 of c to hold what it has",
 			change: func(o *Observation) { o.lose("c") },
 		},

@@ -58,6 +58,16 @@ func primaryScenarios() []scenario {
 			},
 		},
 		{
+			name: "its writes have been stuck for a moment, however long its mysqld has run", from: wellWith(record(2)),
+			problem: "primary lost, and its successor could not open", steps: "wait", text: "a successor would have nobody to acknowledge",
+			change: func(o *Observation) { o.lose("c"); o.status("a").Serving.ProbeAgo = 3 * time.Second },
+		},
+		{
+			name: "and no longer than a moment: stuck", from: wellWith(record(2)), problem: "primary lost", steps: "begin",
+			next:   "a, 2 of [b c]; failover of a, stopping",
+			change: func(o *Observation) { o.lose("c"); o.status("a").Serving.ProbeAgo = 30 * time.Second },
+		},
+		{
 			name: "and no longer than a moment", from: wellWith(record(2)), problem: "primary lost", steps: "begin", next: "a, 2 of [b c]; failover of a, stopping",
 			change: func(o *Observation) { o.lose("a", "c"); o.deafen("b") },
 		},

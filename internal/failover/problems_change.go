@@ -236,16 +236,16 @@ func openingProblems() []Problem {
 		},
 		{
 			Name: "too few to acknowledge to the successor", Class: ClassFailover,
-			Shows: "fewer of its members answer, and have room for what they receive, than have to acknowledge",
-			Done:  "after a while, expect those that do; where none is left, writes wait (strict) or go on alone (available, fast)",
+			Shows: "fewer of its members answer, with room for what they receive, than have to acknowledge; or after a longer while, fewer of them can, as they do not reach it or lack what it has purged",
+			Done:  "expect the others; where none is left, writes wait (strict) or go on alone (available, fast). Whoever can replicate from it is let in then",
 			Why:   "vitess #21187: replicas that cannot be repointed count as acknowledgers, and the new primary hangs",
 			match: opening(func(v *view) bool {
 				i := v.r.Intent
-				return len(v.those(i.Members, v.o.follows)) < i.MinAcks && v.o.Now.Sub(i.Began) > v.o.Timing.Patience
+				return len(v.expected()) < i.MinAcks && v.o.Now.Sub(i.Began) > v.o.Timing.Patience
 			}),
 			steps: func(v *view) []Step {
-				there := v.those(v.r.Intent.Members, v.o.follows)
-				return swap(StepExpect, v.r.Expect(there, v.acksOf(len(there))), "of %s only %s can", list(v.r.Intent.Members), list(there))
+				there := v.expected()
+				return swap(StepExpect, v.r.Expect(there, v.acksOf(len(there))), "of %s only %s can acknowledge", list(v.r.Intent.Members), list(there))
 			},
 		},
 		{
@@ -259,6 +259,16 @@ func openingProblems() []Problem {
 			},
 		},
 	}
+}
+
+// expected are those of a new primary's members that answer and have room, and do not prove to be of no use to it. Who still applies what it received from the old one comes
+// to follow it.
+func (v *view) expected() []string {
+	late := v.o.Now.Sub(v.r.Intent.Began) > v.o.Timing.GiveUp
+	return v.those(v.r.Intent.Members, func(m *Instance) bool {
+		r := m.Status.Receiver
+		return v.o.follows(m) && (!late || r.State != ReceiverConnecting && r.Broken == "")
+	})
 }
 
 func (v *view) begin(reason string) []Step {

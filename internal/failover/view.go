@@ -151,10 +151,14 @@ func (v *view) couldOpen() bool {
 
 // lostFor is how long ago the primary was last known to do its work.
 func (v *view) lostFor() time.Duration {
-	if v.o.fresh(v.primary) {
-		return v.primary.Status.MysqldFor
+	switch s := v.primary.Status; {
+	case !v.o.fresh(v.primary):
+		return v.o.silence(v.primary)
+	case s.Open(): // its writes do not get through, however long its mysqld has run
+		return s.Serving.ProbeAgo
+	default:
+		return s.MysqldFor
 	}
-	return v.o.silence(v.primary)
 }
 
 func list(ids []string) string {

@@ -145,7 +145,7 @@ func begin(t *testing.T, g ground, seed uint64) *trial {
 			c.tell()
 		}
 	})
-	now := c.make()
+	now := c.founded()
 	connect := func(answer time.Duration, ways ...way) driver.Connector {
 		var turn atomic.Uint64
 		connector, err := workload.Endpoint{
@@ -179,8 +179,8 @@ func begin(t *testing.T, g ground, seed uint64) *trial {
 	return c
 }
 
-// make has the cluster made, and waits until it is whole.
-func (c *trial) make() (now client.Cluster) {
+// founded has the cluster made, and waits until it is whole.
+func (c *trial) founded() (now client.Cluster) {
 	c.Helper()
 	acks := 1
 	n := client.NewCluster{

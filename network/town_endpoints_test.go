@@ -148,4 +148,25 @@ func TestConnectionsAcrossHosts(t *testing.T) {
 		_, err = bufio.NewReader(c).ReadString(0)
 		require.ErrorIs(t, err, syscall.ECONNRESET, "the new primary on host %d", next.n)
 	}
+
+	w.admit(t, townEndpoint(primary.db), network.Access{})
+	for _, address := range []string{townFront + ":3306", fmt.Sprintf("%s:%d", by.address, townPort)} {
+		by.must(t, func() error { return by.balancer.Set(t.Context(), []network.Endpoint{withMembers(w, primary)}) })
+		c, got := w.street.dial(t, address)
+		require.Contains(t, got, "db2 ")
+		by.must(t, func() error { return by.balancer.Set(t.Context(), nil) })
+		require.NoError(t, c.SetDeadline(time.Now().Add(3*time.Second)))
+		_, _ = c.Write([]byte("x\n"))
+		_, err = bufio.NewReader(c).ReadString(0)
+		require.ErrorIs(t, err, syscall.ECONNRESET, "the cluster is gone")
+	}
+}
+
+// withMembers is the endpoint with all databases as members that everybody private may reach.
+func withMembers(w *town, primary *townHost) network.Endpoint {
+	e := townEndpoint(primary.db)
+	for _, h := range w.hosts {
+		e.Members = append(e.Members, network.Access{Address: h.db})
+	}
+	return e
 }

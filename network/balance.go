@@ -94,8 +94,9 @@ func (b *Balancer) Set(ctx context.Context, endpoints []Endpoint) error {
 	if err := b.apply(ctx, rules, b.rules == nil); err != nil {
 		return err
 	}
+	was := b.endpoints
 	b.endpoints = slices.Clone(endpoints)
-	return b.forget()
+	return b.forget(was)
 }
 
 // Ensure puts back what others changed since Set.
@@ -238,19 +239,16 @@ func save(ctx context.Context) (map[string][]string, error) {
 	return out, nil
 }
 
-// forget has the kernel forget connections to endpoints that lead to somebody who is no target any more.
-func (b *Balancer) forget() error {
+// forget has the kernel forget connections to endpoints that lead to somebody who is no target any more: to nobody, where there was an endpoint and is none.
+func (b *Balancer) forget(was []Endpoint) error {
 	f := &stale{address: map[string][]string{}, port: map[uint16][]string{}}
+	for _, e := range was {
+		f.note(e.ReadWrite, nil)
+		f.note(e.ReadOnly, nil)
+	}
 	for _, e := range b.endpoints {
-		for front, targets := range map[Front][]string{e.ReadWrite: e.writers(), e.ReadOnly: e.readers()} {
-			if front.Address == "" {
-				continue
-			}
-			f.address[front.Address] = targets
-			if front.Port > 0 {
-				f.port[uint16(front.Port)] = targets //nolint:gosec // checked
-			}
-		}
+		f.note(e.ReadWrite, e.writers())
+		f.note(e.ReadOnly, e.readers())
 	}
 	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, f)
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
@@ -264,6 +262,17 @@ type stale struct {
 	address map[string][]string
 	port    map[uint16][]string
 	found   []flow
+}
+
+// note says who the targets of a front are.
+func (s *stale) note(front Front, targets []string) {
+	if front.Address == "" {
+		return
+	}
+	s.address[front.Address] = targets
+	if front.Port > 0 {
+		s.port[uint16(front.Port)] = targets //nolint:gosec // checked
+	}
 }
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.

@@ -2,6 +2,8 @@ package network_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -51,6 +53,44 @@ func TestEndpointsAcrossHosts(t *testing.T) {
 	for _, from := range []*place{w.street, w.hosts[0].place, w.hosts[1].away} {
 		require.Equal(t, "refused", from.reach(t, front), "nobody takes writes")
 	}
+	h := w.hosts[0]
+	ensure := func() (changed bool) {
+		h.must(t, func() (err error) { changed, err = h.balancer.Ensure(context.Background()); return err })
+		return changed
+	}
+	require.False(t, ensure())
+	h.do(func() { iptables(t, "-F", "FORWARD") })
+	require.True(t, ensure())
+	h.must(t, func() error {
+		return errors.Join(h.balancer.Remove(context.Background()), h.firewall.Remove(context.Background()))
+	})
+	h.do(func() { require.NotContains(t, iptables(t, "-S")+iptables(t, "-t", "nat", "-S"), "HUKER-") })
+}
+
+// A host that is alone has its endpoints in the last quarter of its databases' subnet.
+func TestEndpointsOfOneHost(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, 1)
+	h := w.hosts[0]
+	within, err := network.EndpointSubnet(h.subnet)
+	require.NoError(t, err)
+	front, err := network.NextEndpoint(within, nil)
+	require.NoError(t, err)
+	h.must(t, func() error { return h.balancer.Place(h.subnet, h.subnet, within) })
+	e := network.Endpoint{ID: "c", ReadWrite: network.Front{Address: front, Port: townPort}, ReadOnly: network.Front{Address: "10.87.1.200"}, Primary: h.db}
+	w.admit(t, e, network.Access{AllowedCIDRs: []string{townStreet + ".1/32"}})
+	port := fmt.Sprintf(":%d", townPort)
+	require.Contains(t, h.reach(t, front+":3306"), "db1 ")
+	require.Contains(t, h.reach(t, "127.0.0.1"+port), "db1 ")
+	require.Equal(t, "db1 "+townStreet+".1", w.street.reach(t, front+":3306"))
+	require.Equal(t, "db1 "+townStreet+".1", w.street.reach(t, h.address+port))
+	require.Equal(t, "dropped", h.away.reach(t, front+":3306"))
+	w.admit(t, e, network.Access{})
+	require.Contains(t, h.away.reach(t, front+":3306"), "db1 ")
+	e.Primary = ""
+	w.admit(t, e, network.Access{})
+	require.Equal(t, "refused", h.away.reach(t, front+":3306"))
+	require.Equal(t, "refused", h.reach(t, "127.0.0.1"+port))
 }
 
 // Who may not reach the primary may not by way of another host, which hides the client's address from it; who may reach it still may.
@@ -149,6 +189,27 @@ func TestConnectionsAcrossHosts(t *testing.T) {
 		_, err = bufio.NewReader(c).ReadString(0)
 		require.ErrorIs(t, err, syscall.ECONNRESET, "the new primary on host %d", next.n)
 	}
+
+	w.admit(t, townEndpoint(primary.db), network.Access{})
+	for _, address := range []string{townFront + ":3306", fmt.Sprintf("%s:%d", by.address, townPort)} {
+		by.must(t, func() error { return by.balancer.Set(t.Context(), []network.Endpoint{withMembers(w, primary)}) })
+		c, got := w.street.dial(t, address)
+		require.Contains(t, got, "db2 ")
+		by.must(t, func() error { return by.balancer.Set(t.Context(), nil) })
+		require.NoError(t, c.SetDeadline(time.Now().Add(3*time.Second)))
+		_, _ = c.Write([]byte("x\n"))
+		_, err = bufio.NewReader(c).ReadString(0)
+		require.ErrorIs(t, err, syscall.ECONNRESET, "the cluster is gone")
+	}
+}
+
+// withMembers is the endpoint with all databases as members that everybody private may reach.
+func withMembers(w *town, primary *townHost) network.Endpoint {
+	e := townEndpoint(primary.db)
+	for _, h := range w.hosts {
+		e.Members = append(e.Members, network.Access{Address: h.db})
+	}
+	return e
 }
 
 // Who waits for an answer and sends nothing is told, too, that the primary is another one, or that there is none: a server that hangs tells nobody.

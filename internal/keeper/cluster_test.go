@@ -14,6 +14,7 @@ import (
 
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/durability"
+	"github.com/huker/huker/internal/failover"
 	"github.com/huker/huker/internal/fault"
 	"github.com/huker/huker/internal/gtid"
 	"github.com/huker/huker/internal/metastore"
@@ -199,6 +200,22 @@ func TestAccessGoesWithTheEndpoint(t *testing.T) {
 	changed := model.Access{IsPublic: true, AllowedCIDRs: []string{"192.0.2.0/24"}}
 	s.askMember(members[1].ID, func(i *model.Instance) { i.Access = changed; i.Generation++ })
 	require.Eventually(t, func() bool { return reflect.DeepEqual(access()[members[1].Address], changed) }, 20*time.Second, 10*time.Millisecond)
+}
+
+// TestReplicasHaveNoAddressInCommon: hosts hear who replicates from an instance, and lead nobody there; of a cluster they hear nothing before it has addresses.
+func TestReplicasHaveNoAddressInCommon(t *testing.T) {
+	members := []model.Instance{{ID: "c", Address: "10.0.0.10"}, {ID: "r", Address: "10.0.1.10"}, {ID: "s"}}
+	o := failover.Observation{Record: durability.Alone("c")}
+	text, changed, err := (&Keeper{}).endpointOf(&cluster{id: "c"}, o, model.Cluster{ID: "c", Implicit: true}, members)
+	require.NoError(t, err)
+	require.True(t, changed)
+	var e protocol.Endpoint
+	require.NoError(t, json.Unmarshal([]byte(text), &e))
+	require.Empty(t, e.ReadWrite)
+	require.Equal(t, map[string]model.Access{"10.0.0.10": {}, "10.0.1.10": {}}, e.Access)
+	_, changed, err = (&Keeper{}).endpointOf(&cluster{id: "c"}, o, model.Cluster{ID: "c"}, members)
+	require.NoError(t, err)
+	require.False(t, changed)
 }
 
 // TestMembersComeAndGo: one is asked for besides, one is deleted, one leaves with its data; and the cluster goes as a whole, leaving nothing.

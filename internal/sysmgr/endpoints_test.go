@@ -92,6 +92,13 @@ func testEndpoints(t *testing.T, r *rig) {
 	e.Epoch, e.Primary = 5, ""
 	put(e)
 	led("to nobody", func(e network.Endpoint) bool { return e.Primary == "" })
+	e.Epoch, e.ReadWrite, e.Access = 6, protocol.Front{}, map[string]model.Access{member.Address: {}, "10.88.9.8": {}}
+	put(e) // replicas of an instance have no address in common
+	r.eventually("they reach each other", func() bool { return slices.Equal(r.wall.rules()[0].Peers, []string{"10.88.9.8"}) })
+	_, told := b.of(id)
+	require.False(t, told)
+	put(protocol.Endpoint{Epoch: 7, ReadWrite: protocol.Front{Address: "10.88.255.1"}})
+	led("with an address again", func(e network.Endpoint) bool { return e.ReadWrite.Address == "10.88.255.1" })
 	require.NoError(t, r.admin.Apply(t.Context(), coord.Delete(protocol.EndpointKey(id), 0)))
 	r.eventually("forgotten", func() bool { _, ok := b.of(id); return !ok })
 }

@@ -120,7 +120,9 @@ func (c *trial) run(duration time.Duration) {
 	blind()
 	looks.Wait()
 	c.judge(rounds)
-	c.dissolve()
+	if !c.Failed() { // else it is looked at as it is
+		c.dissolve()
+	}
 }
 
 // dissolve deletes the cluster.
@@ -145,7 +147,7 @@ func begin(t *testing.T, g ground, seed uint64) *trial {
 			c.tell()
 		}
 	})
-	now := c.make()
+	now := c.founded()
 	connect := func(answer time.Duration, ways ...way) driver.Connector {
 		var turn atomic.Uint64
 		connector, err := workload.Endpoint{
@@ -179,8 +181,8 @@ func begin(t *testing.T, g ground, seed uint64) *trial {
 	return c
 }
 
-// make has the cluster made, and waits until it is whole.
-func (c *trial) make() (now client.Cluster) {
+// founded has the cluster made, and waits until it is whole.
+func (c *trial) founded() (now client.Cluster) {
 	c.Helper()
 	acks := 1
 	n := client.NewCluster{
@@ -193,9 +195,13 @@ func (c *trial) make() (now client.Cluster) {
 	for i := range n.Instances {
 		n.Instances[i] = client.NewMember{Flavor: "1", Volume: &client.Volume{Size: 5}}
 	}
-	made, err := c.ground.api().CreateCluster(c.Context(), n)
-	require.NoError(c, err)
-	c.id = made.ID
+	var err error
+	require.Eventually(c, func() bool { // the hosts' images may not be known yet
+		var made client.Cluster
+		made, err = c.ground.api().CreateCluster(c.Context(), n)
+		c.id = made.ID
+		return err == nil
+	}, time.Minute, 200*time.Millisecond, "the cluster cannot be made")
 	require.Eventually(c, func() bool {
 		now, err = c.ground.api().Cluster(c.Context(), c.id)
 		return err == nil && len(troubles(now)) == 0

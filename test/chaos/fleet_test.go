@@ -182,7 +182,7 @@ func (h *hosts) hangs(n int, who string) fault.Fault {
 	return fault.Step{
 		What: who + " hangs",
 		Strike: func(context.Context) error {
-			if hung = h.Running.Running(n); hung == nil {
+			if hung = h.Process(n); hung == nil {
 				return fault.ErrNoProcess
 			}
 			return hung.Signal(unix.SIGSTOP)

@@ -240,7 +240,7 @@ func leaderWakesUpLate(t *testing.T) {
 			p := newPlane(t)
 			p.start("--fault", "stop:"+point)
 			n := slices.IndexFunc(p.Specs, func(s site.Spec) bool { return s.Program == "huker-nodekeeper" })
-			leader := p.Running(n)
+			leader := p.Process(n)
 			id := p.create("late", 1)
 			require.Eventually(t, func() bool { return suspended(leader.Pid) }, time.Minute, 10*time.Millisecond, "the point is not passed")
 			p.reinforce()

@@ -166,8 +166,8 @@ func (p *Processes) ended(n int, r *Process, err error) {
 	}
 }
 
-// Running gives a process by the number of its spec; nil when it does not run.
-func (p *Processes) Running(n int) *Process {
+// Process gives one by the number of its spec; nil when it does not run.
+func (p *Processes) Process(n int) *Process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.running[n]

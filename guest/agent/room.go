@@ -15,7 +15,7 @@ import (
 )
 
 // How much room has to be left on the data volume's file system for clients to write. Below leastRoom, or a share of all of it where that is more, they are
-// refused: MySQL ends itself when the binary log meets a full disk, and what then does not fit is the way back. These must fit there: the transactions that
+// refused: MySQL that meets a full disk hangs in the middle of a commit, and what then does not fit is the way back. These must fit there: the transactions that
 // are on their way when writes are stopped, and what comes between two looks (lookEvery) from a fast disk; relay logs that are to be applied; a new
 // binary log with each start, temporary tables of reads, and the agent's own records.
 const (

@@ -175,8 +175,9 @@ func TestGuardWaits(t *testing.T) {
 	}
 }
 
-// TestAReplicaWithoutRoom: it stops receiving before its disk is full, keeps all that it acknowledged, and goes on when there is room. If its disk gets full all the
-// same, its receiver waits and looks as if nothing was the matter, its applier gives up, or mysqld ends itself: it comes back when there is room.
+// TestAReplicaWithoutRoom: it stops receiving before its disk is full, applies all that it acknowledged, and goes on when there is room. If its disk gets full all the
+// same, 9.7.4 waits in the middle of what it writes to the binary log and the relay log, and looks again after a minute; so does STOP REPLICA. Its receiver looks as if
+// nothing was the matter meanwhile. An applier that cannot write its temporary files gives up; START REPLICA, when there is room, starts it with the receiver.
 func TestAReplicaWithoutRoom(t *testing.T) {
 	t.Parallel()
 	var disk string
@@ -207,20 +208,6 @@ func TestAReplicaWithoutRoom(t *testing.T) {
 			rows++
 		}
 	}
-	back := func(what string) {
-		t.Helper()
-		a.ok(os.Remove(filepath.Join(disk, "fill")))
-		c.room = failover.Room{}
-		began := time.Now()
-		l.until("it goes on", func() bool { return c.status().Executed.Contains(a.status().Executed) }, a, b, c)
-		l.logf("%s: it has caught up %s after there was room", what, time.Since(began))
-		l.settle(a, b, c)
-		if s := c.status(); s.Applier != "" || s.Receiver.Broken != "" || s.Receiver.State != failover.ReceiverRunning {
-			t.Errorf("%s: %+v", what, s)
-		}
-		c.await("SELECT COUNT(*) FROM d.big", fmt.Sprint(rows))
-	}
-
 	fill(60 << 20)
 	write(3)
 	c.room = failover.Room{Low: true}
@@ -230,41 +217,14 @@ func TestAReplicaWithoutRoom(t *testing.T) {
 	if s := c.status(); s.Applier != "" || s.Executed.Contains(a.status().Executed) || !s.Executed.Contains(s.Retrieved) {
 		t.Errorf("without room: %+v", s)
 	}
-	back("guarded")
-
-	fill(10 << 20)
-	write(20)
-	var s failover.Status
-	dead := func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		now, err := c.server.Status(ctx, c.record, l.peers)
-		if err == nil {
-			s = now
-		}
-		return err != nil
-	}
-	const waits = "SELECT COUNT(*) FROM performance_schema.threads WHERE NAME LIKE 'thread/sql/replica_io' AND PROCESSLIST_STATE = 'Waiting for disk space'"
-	for deadline := time.Now().Add(15 * time.Second); !dead() && s.Applier == "" && c.value(waits) == "0" && time.Now().Before(deadline); {
-		<-time.After(20 * time.Millisecond)
-	}
-	l.logf("a full disk: mysqld died %v; receiver %s, heard %s ago, broken %q; applier %q", dead(), s.Receiver.State, s.Receiver.HeardAgo, s.Receiver.Broken, s.Applier)
-	c.room = failover.Room{Low: true}
+	a.ok(os.Remove(filepath.Join(disk, "fill")))
+	c.room = failover.Room{}
 	began := time.Now()
-	for !dead() && s.Receiver.State != failover.ReceiverStopped && time.Since(began) < 15*time.Second {
-		if err := c.do(failover.Conduct(c.Instance, c.record, withRoom(s, c.room))); err != nil {
-			l.logf("stop: %v", err)
-		}
+	l.until("it goes on", func() bool { return c.status().Executed.Contains(a.status().Executed) }, a, b, c)
+	l.logf("it has caught up %s after there was room", time.Since(began))
+	l.settle(a, b, c)
+	if s := c.status(); s.Applier != "" || s.Receiver.Broken != "" || s.Receiver.State != failover.ReceiverRunning {
+		t.Errorf("%+v", s)
 	}
-	l.logf("stopped after %s: mysqld died %v; receiver %s, applier %q", time.Since(began), dead(), s.Receiver.State, s.Applier)
-	if dead() {
-		log, _ := os.ReadFile(c.Outside.ErrorLog())
-		l.logf("the end of its log:\n%s", last(string(log), 3000))
-		a.ok(os.Truncate(filepath.Join(disk, "fill"), 0)) // else it cannot start
-		c.disconnect()
-		c.connect()
-	}
-	back("full")
+	c.await("SELECT COUNT(*) FROM d.big", fmt.Sprint(rows))
 }
-
-func withRoom(s failover.Status, r failover.Room) failover.Status { s.Room = r; return s }

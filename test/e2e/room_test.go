@@ -70,8 +70,7 @@ type filler struct {
 	others  sync.Map     // errors that should not be
 }
 
-func (f *filler) run(ctx context.Context, t *testing.T, writers int) (wait func()) {
-	run(t, f.db, "CREATE TABLE filled (n BIGINT PRIMARY KEY, v LONGBLOB)")
+func (f *filler) run(ctx context.Context, writers int) (wait func()) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	row := bytes.Repeat([]byte("a row. "), 32<<10)
@@ -138,19 +137,24 @@ func TestDiskFills(t *testing.T) {
 	const room = 200 << 20
 	grows := []func(){p.shrinkDisk(alone, room), p.shrinkDisk(primary, room)}
 	p.start()
-	p.awaitActive(alone)
+	ids := []string{alone, primary}
+	fillers := []*filler{{db: open(t, p.addressOf(alone), nil)}, {db: open(t, dig[string](c, "endpoints", "read_write", "address"), nil)}}
+	for n, f := range fillers { // what is written down of them may be of before
+		require.Eventually(t, func() bool {
+			_, err := f.db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS filled (n BIGINT PRIMARY KEY, v LONGBLOB)")
+			return err == nil
+		}, readyDeadline, 20*time.Millisecond, "%s does not come back on a small disk", ids[n])
+	}
 	c = p.awaitCluster(cluster, "whole on a small disk", whole)
 	require.Equal(t, primary, primaryOf(c))
 	epoch := c["epoch"]
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	ids := []string{alone, primary}
-	fillers := []*filler{{db: open(t, p.addressOf(alone), nil)}, {db: open(t, dig[string](c, "endpoints", "read_write", "address"), nil)}}
 	var pids []int
 	for n, f := range fillers {
 		pids = append(pids, p.process(ids[n], "mysqld"))
-		wait := f.run(ctx, t, 8)
+		wait := f.run(ctx, 8)
 		defer func() { stop(); wait() }()
 	}
 	began := time.Now()

@@ -195,11 +195,11 @@ func managerHangs(s *scenario) {
 		Strike: func(context.Context) error { return p.Signal(syscall.SIGSTOP) },
 		Undo:   func(context.Context) error { return p.Signal(syscall.SIGCONT) },
 	}
-	var slow []fault.Fault
+	var stuck []fault.Fault
 	for _, m := range replicas {
-		slow = append(slow, s.locked(m))
+		stuck = append(stuck, s.locked(m))
 	}
-	s.do(slow...)
+	s.do(stuck...)
 	s.behind(10, replicas...)
 	s.do(dead(old)...)
 	s.until("the successor has still to apply what it received", soon, func() error {
@@ -211,7 +211,7 @@ func managerHangs(s *scenario) {
 	s.do(hangs)
 	s.pause(4 * time.Second)
 	s.heal(hangs)
-	s.heal(slow...)
+	s.heal(stuck...)
 	s.ledBy(soon, replicas...)
 	s.writesGoOn(soon)
 }

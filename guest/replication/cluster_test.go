@@ -70,3 +70,34 @@ func TestProbesOfTwoTenures(t *testing.T) {
 	time.Sleep(3 * time.Second) // so that what b tries now is told from what a tried
 	over(b, a)
 }
+
+// TestProbesOfAnAgentThatHung: while an agent hangs it tries nothing, which is not that nothing gets through.
+func TestProbesOfAnAgentThatHung(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	a := l.nodes[0]
+	l.found(durability.Strict)
+	l.until("a probe", func() bool { ago := a.status().Serving.ProbeAgo; return ago >= 0 && ago < 500*time.Millisecond }, a)
+	time.Sleep(3 * time.Second) // nobody looks: so it is with an agent that hangs
+	for range 5 {
+		if ago := a.status().Serving.ProbeAgo; ago < 0 || ago > time.Second {
+			t.Errorf("a write has not got through for %s", ago)
+		}
+	}
+}
+
+// TestAReceiverThatIsFresh says so: what had waited for it is only about to be acknowledged.
+func TestAReceiverThatIsFresh(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	b := l.nodes[1]
+	r := l.found(durability.Strict)
+	l.until("it has been running for a while", func() bool { return !b.status().Receiver.Fresh })
+	mute(b)
+	learn(r, b)
+	l.until("it runs again", func() bool { return b.status().Receiver.State == failover.ReceiverRunning }, b)
+	if s := b.status(); !s.Receiver.Fresh {
+		t.Errorf("%+v", s.Receiver)
+	}
+	l.until("it has been running for a while", func() bool { return !b.status().Receiver.Fresh })
+}

@@ -159,7 +159,7 @@ func (s *Server) nudge() error {
 // probe begins a write of the agent's own, unless one is on its way, and does not wait for it.
 func (s *Server) probe() error {
 	s.mu.Lock()
-	if s.tried.IsZero() {
+	if s.tried.IsZero() || s.answered() {
 		s.tried = time.Now()
 	}
 	if t := s.tasks[taskProbe]; t != nil {
@@ -194,8 +194,8 @@ func (s *Server) unguarded(guarded bool) {
 }
 
 // probeAgo is since a probe was last committed while the server has been open, or since the first was tried; negative: none was. It begins anew with each
-// tenure: what was tried in one long ago would look like writes that do not get through. While it is seldom tried, or held up for a moment, it is since the last one
-// was begun that has not been committed.
+// tenure: what was tried in one long ago would look like writes that do not get through. So would the time in which an agent that hung has tried nothing: it does
+// not count. While it is seldom tried, or held up for a moment, it is since the first was begun that has not been committed.
 func (s *Server) probeAgo(open, seldom bool) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,16 +203,17 @@ func (s *Server) probeAgo(open, seldom bool) time.Duration {
 	case !open:
 		s.probed, s.tried = time.Time{}, time.Time{}
 		return -1
-	case seldom && s.tried.IsZero():
-		return -1
-	case seldom && !s.probed.Before(s.begun):
-		return 0
-	case seldom:
-		return time.Since(s.begun)
 	case s.tried.IsZero():
 		return -1
-	case s.probed.IsZero():
+	case seldom && s.answered():
+		return 0
+	case seldom || s.probed.IsZero():
 		return time.Since(s.tried)
+	case s.answered():
+		return min(time.Since(s.probed), probeEvery)
 	}
-	return time.Since(s.probed)
+	return min(time.Since(s.probed), time.Since(s.tried)+probeEvery)
 }
+
+// answered says whether every probe that was begun has been committed. The caller holds mu.
+func (s *Server) answered() bool { return !s.probed.Before(s.begun) }

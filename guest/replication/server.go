@@ -62,7 +62,7 @@ type Server struct {
 	memory memory
 	tasks  map[string]*task
 	probed time.Time // when a probe was last committed
-	tried  time.Time // when the first one was begun
+	tried  time.Time // when the first one was begun of those that were not committed yet
 	begun  time.Time // when the last one was begun
 	held   time.Time // when clients were last tried to be refused, and statements that write kept that from taking effect
 	stuck  time.Time // since when commits wait though there are enough who could acknowledge them; or when that was last done something about

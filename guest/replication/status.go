@@ -214,6 +214,7 @@ func (s *Server) describe(now reading, r durability.Record, members map[string]p
 		Receiver: now.source(members), Applier: now.applier(), Serving: now.serving(r),
 	}
 	if !m.connected.IsZero() {
+		st.Receiver.Fresh = time.Since(m.connected) < freshFor
 		st.Receiver.HeardAgo = min(st.Receiver.HeardAgo, time.Since(m.connected))
 	}
 	if st.Receiver.HeardAgo == never {
@@ -240,6 +241,9 @@ func (s *Server) writes(now reading) failover.WriteState {
 	}
 	return failover.WritesOn
 }
+
+// freshFor is how long a receiver is new: longer than it takes to acknowledge what had waited for it, and to tell of that.
+const freshFor = 2 * time.Second
 
 // never is for a receiver that has heard nothing.
 const never = time.Duration(math.MaxInt64)

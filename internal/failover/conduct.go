@@ -162,9 +162,13 @@ func follow(d Duty, s Status) Act {
 // waits for every commit that waits (InnoDB: "Waiting for prepared transaction to exit"), and fails after minutes. So none is begun, and one that was ends with mysqld.
 func lead(d Duty, r durability.Record, s Status) Act {
 	sealed, epoch := s.Serving.Seal, r.Epoch
-	barren := r.Intent == nil && r.MinAcks == 0 && len(d.Ackers) < d.Acks
+	promised := r.MinAcks
+	if r.Intent != nil {
+		promised = r.Intent.MinAcks
+	}
+	barren := promised == 0 && len(d.Ackers) < d.Acks
 	switch {
-	case barren && s.Serving.Waiting > 0:
+	case barren && d.Open && s.Serving.Waiting > 0:
 		return Act{Kind: ActRestart, Reason: "commits wait, and nobody may acknowledge them before it could be cloned"}
 	case sealed.Epoch > 0 && sealed.Epoch < epoch && sealed.covers(epoch, d): // before weaker terms are in effect
 		return Act{Kind: ActKeepSeal}

@@ -71,6 +71,22 @@ func memberScenarios() []scenario {
 			change: func(o *Observation) { o.instance("c").Seen = now.Add(-2 * time.Second) },
 		},
 		{
+			name: "4.5: the only replica is gone without a word, and its connection stays", from: joining(), problem: "too few acknowledge", steps: "member",
+			next: "a, 0 of [b]", change: func(o *Observation) {
+				o.Record.Policy = durability.Available
+				o.lose("b", "c")
+				o.status("a").Serving.Attached, o.status("a").Serving.ProbeAgo = []string{"b"}, 5*time.Second
+			},
+		},
+		{
+			name: "3.9: an errant replica that is the only one is not counted upon again on its way out", from: joining(), problem: "member unfit", steps: "member",
+			next: "a, 0 of [b], waits for 1, leaving [b]", change: func(o *Observation) {
+				o.Record.MinAcks = 0
+				o.status("b").Executed = o.status("b").Executed.Union(errant(1, 1))
+				o.lose("c")
+			},
+		},
+		{
 			name: "4.5: strict waits", from: joining(), problem: "", steps: "", change: func(o *Observation) { o.lose("b", "c") },
 		},
 		{

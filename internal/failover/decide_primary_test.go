@@ -58,13 +58,13 @@ func primaryScenarios() []scenario {
 			},
 		},
 		{
-			name: "its writes have been stuck for a moment, however long its mysqld has run", from: wellWith(record(2)),
+			name: "its writes have been stuck for a moment, however long its mysqld has run", from: joining(),
 			problem: "primary lost, and its successor could not open", steps: "wait", text: "a successor would have nobody to acknowledge",
 			change: func(o *Observation) { o.lose("c"); o.status("a").Serving.ProbeAgo = 3 * time.Second },
 		},
 		{
-			name: "and no longer than a moment: stuck", from: wellWith(record(2)), problem: "primary lost", steps: "begin",
-			next:   "a, 2 of [b c]; failover of a, stopping",
+			name: "and no longer than a moment: stuck", from: joining(), problem: "primary lost", steps: "begin",
+			next:   "a, 1 of [b]; failover of a, stopping",
 			change: func(o *Observation) { o.lose("c"); o.status("a").Serving.ProbeAgo = 30 * time.Second },
 		},
 		{
@@ -98,6 +98,13 @@ func primaryScenarios() []scenario {
 				o.instance("c").Seen = now.Add(-5 * time.Second)
 				o.deafen("b")
 				o.status("a").Serving.Attached, o.status("a").Serving.ProbeAgo = nil, 5*time.Second
+			},
+		},
+		{
+			name: "replicas are back, and have still to acknowledge what waited for them", from: well(),
+			change: func(o *Observation) {
+				o.status("b").Receiver.Fresh, o.status("c").Receiver.Fresh = true, true
+				o.status("a").Serving.ProbeAgo = 17 * time.Second
 			},
 		},
 		{

@@ -197,15 +197,20 @@ func ackProblems() []Problem {
 		},
 		{
 			Name: "more may be promised", Class: ClassRepair,
-			Shows: "more members acknowledge than acknowledgements are published, and more are wanted",
+			Shows: "more members acknowledge, and may go on, than acknowledgements are published, and more are wanted",
 			Done:  "have the primary wait for more",
 			Why:   "rule 2",
-			match: led(func(v *view) bool { return v.acksOf(len(v.acking())) > v.r.MinAcks }),
+			match: led(func(v *view) bool { return v.acksOf(v.dependable()) > v.r.MinAcks }),
 			steps: func(v *view) []Step {
-				return v.change(durability.Change{Kind: durability.Raise, Acks: v.acksOf(len(v.acking()))}, "")
+				return v.change(durability.Change{Kind: durability.Raise, Acks: v.acksOf(v.dependable())}, "")
 			},
 		},
 	}
+}
+
+// dependable counts those that acknowledge and are not about to be removed: a promise that was taken back for one of them would be given again.
+func (v *view) dependable() int {
+	return len(v.those(v.acking(), func(m *Instance) bool { return v.wrong(m) == "" }))
 }
 
 // change takes the next step of a plan.

@@ -77,7 +77,7 @@ func (v *view) judge(p *Instance) (lost, doubt string) {
 
 func (v *view) judgeFresh(p *Instance, deaf int) (lost, doubt string) {
 	s := p.Status
-	switch starved := len(s.Serving.Attached) < v.r.Acks(); {
+	switch starved := v.fed(p) < v.r.Acks(); {
 	case !v.r.Is(p.ID, s.Server):
 		return "its data is gone: another server answers by its name", ""
 	case s.Mysqld == MysqldDown:
@@ -96,6 +96,15 @@ func (v *view) judgeFresh(p *Instance, deaf int) (lost, doubt string) {
 		return "its writes do not get through, though enough replicas acknowledge", ""
 	}
 	return "", "its writes take long"
+}
+
+// fed counts the members from which a primary should have got acknowledgements by now. That a connection is there says little: of a member that fell silent without
+// a word, it stays for minutes; and where it is new, what had waited for it is only about to be acknowledged.
+func (v *view) fed(p *Instance) int {
+	return len(v.those(p.Status.Serving.Attached, func(m *Instance) bool {
+		r := m.Status.Receiver
+		return v.o.well(m) && r.State == ReceiverRunning && r.Source == p.ID && !r.Fresh && r.HeardAgo <= v.o.Timing.CutOff
+	}))
 }
 
 // hearing counts the replicas of a primary that answer and hear of it, and those that answer and do not.

@@ -40,7 +40,9 @@ func TestMembersWithoutRoom(t *testing.T) {
 	s.ask(func(row *model.Cluster) {
 		row.Switchover = &model.Switchover{Serial: 1, From: "a", Asked: time.Now(), Timeout: time.Minute}
 	})
-	s.until("led by one with room", func(row model.Cluster) bool { return row.PrimaryID != "a" && row.PrimaryID != "" && row.Switchover.Finished })
+	s.until("led by one with room", func(row model.Cluster) bool {
+		return row.PrimaryID != "a" && row.PrimaryID != "" && row.Switchover.Finished
+	})
 	second := s.row().PrimaryID
 	require.NotEqual(t, "b", second)
 	s.site.Fill("b", false)

@@ -23,6 +23,7 @@ type view struct {
 	mu         sync.RWMutex
 	hosts      map[string]protocol.HostStatus
 	containers map[string]map[string]protocol.ContainerStatus // host -> instance
+	fell       map[string]time.Time                           // when it was last heard that an instance's container does not run
 	guests     map[string]protocol.GuestStatus                // whose agents are alive
 	words      map[string]word                                // the newest of each guest in a cluster
 	records    map[string]storedRecord                        // by cluster
@@ -31,7 +32,7 @@ type view struct {
 func newView(wake func(string), heard func(), changed func(string)) *view {
 	return &view{
 		wake: wake, heard: heard, changed: changed, now: time.Now, hosts: map[string]protocol.HostStatus{},
-		containers: map[string]map[string]protocol.ContainerStatus{}, guests: map[string]protocol.GuestStatus{}, words: map[string]word{},
+		containers: map[string]map[string]protocol.ContainerStatus{}, fell: map[string]time.Time{}, guests: map[string]protocol.GuestStatus{}, words: map[string]word{},
 		records: map[string]storedRecord{},
 	}
 }
@@ -147,10 +148,7 @@ func (v *view) applyContainer(host, instance string, e *coord.Entry) {
 	if e == nil || json.Unmarshal(e.Value, &status) != nil {
 		delete(v.containers[host], instance)
 	} else {
-		if v.containers[host] == nil {
-			v.containers[host] = map[string]protocol.ContainerStatus{}
-		}
-		v.containers[host][instance] = status
+		v.keepContainer(host, instance, status)
 	}
 	v.mu.Unlock()
 	v.wake(instance)
@@ -175,10 +173,18 @@ func (v *view) applyGuest(instance string, e *coord.Entry) {
 func (v *view) setContainer(host, instance string, s protocol.ContainerStatus) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.keepContainer(host, instance, s)
+}
+
+// keepContainer takes in what a host says of a container. The caller holds mu.
+func (v *view) keepContainer(host, instance string, s protocol.ContainerStatus) {
 	if v.containers[host] == nil {
 		v.containers[host] = map[string]protocol.ContainerStatus{}
 	}
 	v.containers[host][instance] = s
+	if down(&s) {
+		v.fell[instance] = v.now()
+	}
 }
 
 func (v *view) setGuest(instance string, s protocol.GuestStatus) {

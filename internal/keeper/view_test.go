@@ -3,10 +3,12 @@ package keeper
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/huker/huker/internal/coord"
+	"github.com/huker/huker/internal/failover"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
 )
@@ -35,4 +37,43 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 			require.True(t, o.Guest != nil || o.Container != nil)
 		})
 	}
+}
+
+// What a guest said before its container fell is not of now, though its session goes on for seconds, and though the container is started again at once.
+func TestWhoFellIsLost(t *testing.T) {
+	v := newView(func(string) {}, func() {}, func(string) {})
+	now := time.Now()
+	v.now = func() time.Time { return now }
+	serial := int64(0)
+	says := func() {
+		serial++
+		text, err := json.Marshal(protocol.GuestStatus{Serial: serial, Part: &failover.Status{Mysqld: failover.MysqldUp}})
+		require.NoError(t, err)
+		v.apply(coord.Event{Key: protocol.GuestStatusKey("a"), Entry: &coord.Entry{Value: text}})
+	}
+	is := func(phase string) {
+		text, err := json.Marshal(protocol.ContainerStatus{Instance: "a", Phase: phase})
+		require.NoError(t, err)
+		v.apply(coord.Event{Key: protocol.HostContainerKey("h", "a"), Entry: &coord.Entry{Value: text}})
+	}
+	lost := func() bool { w, _ := v.word("a"); return w.lost }
+	later := func() { now = now.Add(time.Millisecond) }
+
+	is(runningPhase)
+	says()
+	require.False(t, lost())
+	later()
+	is("exited")
+	require.True(t, lost())
+	later()
+	is(runningPhase)
+	require.True(t, lost(), "it has not spoken since")
+	later()
+	says()
+	require.False(t, lost())
+	later()
+	v.setContainer("h", "a", protocol.ContainerStatus{Instance: "a", Phase: protocol.PhaseAbsent})
+	require.True(t, lost())
+	v.forgetWord("a")
+	require.Empty(t, v.fell)
 }

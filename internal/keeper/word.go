@@ -90,6 +90,8 @@ func (v *view) word(instance string) (w word, heard time.Time) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	w = v.words[instance]
+	// Who spoke last before its container fell is dead, though its session lasts for a while, and though Docker may have started the container again already.
+	w.lost = w.lost || w.seen.Before(v.fell[instance])
 	_, alive := v.guests[instance]
 	switch {
 	case alive && w.owes.IsZero():
@@ -105,6 +107,7 @@ func (v *view) forgetWord(instance string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.words, instance)
+	delete(v.fell, instance)
 }
 
 func (v *view) applyRecord(cluster string, e *coord.Entry) {

@@ -55,7 +55,7 @@ func TestSysmgr(t *testing.T) {
 			"RemoveNotForgotten": testRemoveNotForgotten, "RemoveEngineAway": testRemoveEngineAway,
 			"Killed": testKilled, "NewerAgent": testNewerAgent,
 			"KeepDying": testKeepDying, "KeepOneTimer": testKeepOneTimer, "KeepAfterLostEvents": testKeepAfterLostEvents, "KeepRemovedByHand": testKeepRemovedByHand,
-			"KeepEngineRestart": testKeepEngineRestart, "KeepEngineAway": testKeepEngineAway, "KeepOneHangs": testKeepOneHangs, "KeepLimits": testKeepLimits,
+			"KeepEngineRestart": testKeepEngineRestart, "KeepEngineAway": testKeepEngineAway, "KeepOneHangs": testKeepOneHangs, "KeepStartedAgain": testKeepStartedAgain, "KeepLimits": testKeepLimits,
 			"FirewallFlushed": testFirewallFlushed, "FirewallAtStart": testFirewallAtStart, "FirewallOneUnreadable": testFirewallOneUnreadable,
 			"Images": testImages, "Programs": testPrograms, "Terms": testTerms, "Place": testPlace, "Endpoints": testEndpoints,
 			"StatusAfterCoordination": testStatusAfterCoordination, "Announce": testAnnounce, "Inventory": testInventory, "Configuration": testConfiguration,

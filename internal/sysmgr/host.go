@@ -179,6 +179,7 @@ type locks struct {
 type turn struct {
 	held   chan struct{} // of capacity 1: full while it is held
 	queued atomic.Bool   // a keep waits for it
+	died   atomic.Bool   // the container did, and nobody was told
 }
 
 func (l *locks) of(instance string) *turn {

@@ -2,7 +2,9 @@ package sysmgr_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -135,6 +137,32 @@ func testKeepOneHangs(t *testing.T, r *rig) {
 		require.NoError(t, r.driver.UpdateLimits(t.Context(), r.container(q), runtime.Limits{MemoryMB: 1}))
 	})
 	r.eventually("and resynced", func() bool { return r.inspect(q).Limits.MemoryMB == 512 })
+}
+
+// testKeepStartedAgain: that a container has ended is told, also where the engine has started it again before anybody looked.
+func testKeepStartedAgain(t *testing.T, r *rig) {
+	r.start()
+	q := r.request()
+	s := r.ensured(q)
+	events, err := r.admin.Watch(t.Context(), protocol.HostContainerKey(r.cfg.Host, q.Instance))
+	require.NoError(t, err)
+	r.engine.Inject(fake.Fault{Op: fake.OpInspect, Name: r.container(q), Delay: 300 * time.Millisecond, Times: 1})
+	require.NoError(t, r.engine.Exit(r.container(q), 137))
+	require.NoError(t, r.driver.Start(t.Context(), r.container(q)))
+	var phases []string
+	for !slices.Contains(phases, "running") {
+		select {
+		case e := <-events:
+			var now protocol.ContainerStatus
+			require.NotNil(t, e.Entry)
+			require.NoError(t, json.Unmarshal(e.Entry.Value, &now))
+			require.True(t, now.Started.After(s.Started), "it is of the new run")
+			phases = append(phases, now.Phase)
+		case <-time.After(20 * time.Second):
+			require.Fail(t, "not told", "%v", phases)
+		}
+	}
+	require.Equal(t, []string{"exited", "running"}, phases)
 }
 
 func testKeepLimits(t *testing.T, r *rig) {

@@ -47,6 +47,15 @@ func (h *Host) tell(ctx context.Context, r protocol.EnsureRequest, trouble error
 	}
 }
 
+// tellFallen says that a container has ended, though Docker may have started it again by now: what was in it is gone, and nodekeeper may go by what it said until
+// its session has run out.
+func (h *Host) tellFallen(ctx context.Context, r protocol.EnsureRequest) {
+	if s, err := h.status(ctx, r, nil); err == nil && s.Phase == string(runtime.PhaseRunning) {
+		s.Phase = string(runtime.PhaseExited)
+		h.publish(ctx, s)
+	}
+}
+
 // status is what nodekeeper is to know of an instance's container; trouble is why the last attempt failed. An error means that the
 // engine does not tell, so that there is nothing to be said: the database may well be running.
 func (h *Host) status(ctx context.Context, r protocol.EnsureRequest, trouble error) (protocol.ContainerStatus, error) {

@@ -51,6 +51,9 @@ func (h *Host) watch(ctx context.Context) error {
 				continue
 			}
 			if id := e.Labels[InstanceLabel]; id != "" && e.Kind != runtime.EventOOM {
+				if e.Kind == runtime.EventDied {
+					h.locks.of(id).died.Store(true)
+				}
 				h.work.Go(func() { h.keep(ctx, id, nil) })
 			}
 		}
@@ -121,6 +124,9 @@ func (h *Host) keepLocked(parent context.Context, instance string) {
 	}
 	if !ok {
 		return
+	}
+	if h.locks.of(instance).died.Swap(false) {
+		h.tellFallen(ctx, r)
 	}
 	if err := h.renewAgent(&r); err != nil {
 		h.log.Error("handing out a newer agent", "op", "keep", "instance", instance, "error", err)

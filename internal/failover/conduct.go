@@ -161,15 +161,25 @@ func follow(d Duty, s Status) Act {
 // Under strict a primary may have nobody who may acknowledge, and nothing is promised: what it has to wait for is somebody who joins, if need be by a clone of it. A clone
 // waits for every commit that waits (InnoDB: "Waiting for prepared transaction to exit"), and fails after minutes. So none is begun, and one that was ends with mysqld.
 func lead(d Duty, r durability.Record, s Status) Act {
-	sealed, epoch := s.Serving.Seal, r.Epoch
+	if barren(d, r) && d.Open && s.Serving.Waiting > 0 {
+		return Act{Kind: ActRestart, Reason: "commits wait, and nobody may acknowledge them before it could be cloned"}
+	}
+	return first(prepare(d, r.Epoch, s), serve(d, r, s))
+}
+
+// barren is of a primary that nobody may acknowledge, though it has to wait for somebody, and of which nothing is promised.
+func barren(d Duty, r durability.Record) bool {
 	promised := r.MinAcks
 	if r.Intent != nil {
 		promised = r.Intent.MinAcks
 	}
-	barren := promised == 0 && len(d.Ackers) < d.Acks
+	return promised == 0 && len(d.Ackers) < d.Acks
+}
+
+// prepare is what has to be before a primary can be written to at all.
+func prepare(d Duty, epoch int64, s Status) Act {
+	sealed := s.Serving.Seal
 	switch {
-	case barren && d.Open && s.Serving.Waiting > 0:
-		return Act{Kind: ActRestart, Reason: "commits wait, and nobody may acknowledge them before it could be cloned"}
 	case sealed.Epoch > 0 && sealed.Epoch < epoch && sealed.covers(epoch, d): // before weaker terms are in effect
 		return Act{Kind: ActKeepSeal}
 	case sealed.Epoch > 0 && sealed.Epoch < epoch:
@@ -184,15 +194,23 @@ func lead(d Duty, r durability.Record, s Status) Act {
 		return Act{Kind: ActAcks, Acks: d.Acks}
 	case s.Writes != WritesOn:
 		return writable(s)
+	}
+	return Act{Kind: ActNone}
+}
+
+// serve is what a primary does then.
+func serve(d Duty, r durability.Record, s Status) Act {
+	sealed := s.Serving.Seal.Epoch >= r.Epoch
+	switch {
 	case !slices.Equal(s.Serving.Admitted, d.Admit):
 		return Act{Kind: ActAdmit, Admit: d.Admit}
 	case s.acks() > d.Acks: // published already: it answers OK to those who wait for more
 		return Act{Kind: ActAcks, Acks: d.Acks}
 	case d.Open && s.Offline && s.Serving.Proven && !s.unguarded():
 		return Act{Kind: ActOpen}
-	case sealed.Epoch < epoch && barren:
+	case !sealed && barren(d, r):
 		return Act{Kind: ActWait, Reason: "nobody may acknowledge what it has"}
-	case sealed.Epoch < epoch:
+	case !sealed:
 		return Act{Kind: ActSeal, Acks: d.Acks}
 	}
 	return guard(s)

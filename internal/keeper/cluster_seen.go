@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/huker/huker/internal/durability"
 	"github.com/huker/huker/internal/failover"
@@ -321,17 +322,22 @@ func (k *Keeper) switchoverSeen(s *model.Switchover, now shown) *model.Switchove
 	return &next
 }
 
-// sameSeen says whether a row says what it should. What an alarm says changes with every look, and is not worth a write.
+// sameSeen says whether a row says what it should. The numbers in an alarm change with every look, and are not worth a write.
 func sameSeen(a, b model.Cluster) bool {
-	names := func(as []model.Alarm) []string {
-		var n []string
+	said := func(as []model.Alarm) []string {
+		var all []string
 		for _, a := range as {
-			n = append(n, a.Name)
+			all = append(all, a.Name+": "+strings.Map(func(r rune) rune {
+				if unicode.IsDigit(r) {
+					return -1
+				}
+				return r
+			}, a.Text))
 		}
-		return n
+		return all
 	}
 	return a.Epoch == b.Epoch && a.PrimaryID == b.PrimaryID && a.Status == b.Status && a.ObservedGeneration == b.ObservedGeneration &&
-		problem(a.Condition) == problem(b.Condition) && slices.Equal(names(a.Alarms), names(b.Alarms)) && reflect.DeepEqual(a.Switchover, b.Switchover) &&
+		problem(a.Condition) == problem(b.Condition) && slices.Equal(said(a.Alarms), said(b.Alarms)) && reflect.DeepEqual(a.Switchover, b.Switchover) &&
 		(a.Fault == nil) == (b.Fault == nil)
 }
 

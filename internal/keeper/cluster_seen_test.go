@@ -49,3 +49,14 @@ func TestComparedIsNoCondition(t *testing.T) {
 	require.Equal(t, "primary to be asked again: to be compared", got.Condition, "a primary in doubt is another matter")
 	require.Equal(t, model.StatusReboot, got.Status)
 }
+
+// What an alarm means may change while it is up, and is written down then; its numbers are not.
+func TestWhatAnAlarmSaysIsKept(t *testing.T) {
+	row := func(text string) model.Cluster {
+		return model.Cluster{Alarms: []model.Alarm{{Name: "disk-full", Text: text}}}
+	}
+	was := row("62 of 1945 MiB are left: its writes are to be stopped")
+	require.True(t, sameSeen(was, row("61 of 1945 MiB are left: its writes are to be stopped")))
+	require.False(t, sameSeen(was, row("61 of 1945 MiB are left: it takes no writes")))
+	require.False(t, sameSeen(was, model.Cluster{}))
+}

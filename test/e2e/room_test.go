@@ -168,9 +168,11 @@ func TestDiskFills(t *testing.T) {
 		})
 		require.Equal(t, "ACTIVE", i["status"])
 	}
-	c = p.awaitCluster(cluster, "told to be full", func(_ int, c map[string]any) bool { return strings.Contains(fmt.Sprint(c["alarms"]), "disk-full") })
+	c = p.awaitCluster(cluster, "told to be full", func(_ int, c map[string]any) bool {
+		told := fmt.Sprint(c["alarms"])
+		return strings.Contains(told, "disk-full") && strings.Contains(told, "takes no writes (error 1290)")
+	})
 	require.Equal(t, "ACTIVE", c["status"])
-	require.Contains(t, fmt.Sprint(c["alarms"]), "takes no writes (error 1290)")
 	before := []int64{fillers[0].count.Load(), fillers[1].count.Load()}
 	time.Sleep(4 * time.Second) // longer than it takes for a primary to be taken for lost
 	for n, f := range fillers {

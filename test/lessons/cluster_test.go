@@ -269,8 +269,8 @@ func (m *member) slow(rate string) fault.Fault {
 	}
 }
 
-// notYet is of what is waited for.
-var notYet = errors.New("not yet")
+// errNotYet is of what is waited for.
+var errNotYet = errors.New("not yet")
 
 func atLeast(want, n int) error {
 	if n < want {

@@ -89,7 +89,7 @@ func onlyReplicationIsCut(s *scenario) {
 	s.note("another one is the primary %.2f s after the cut", (s.clock.Now() - began).Seconds())
 	s.until("the old one has ended its role, though sessions waited", 15*time.Second, func() error {
 		if m, ok := s.live()[old.id]; !ok || m.Open || m.Serving != nil && m.Serving.Waiting > 0 {
-			return notYet
+			return errNotYet
 		}
 		return nil
 	})
@@ -194,7 +194,7 @@ func (s *scenario) replaced(m *member, was string) {
 	s.Helper()
 	s.until("its data is replaced", healthLimit, func() error {
 		if is, ok := s.live()[m.id]; !ok || is.Server == was || is.Server == "" || is.Rebuild {
-			return notYet
+			return errNotYet
 		}
 		return nil
 	})

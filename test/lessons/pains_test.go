@@ -107,7 +107,7 @@ func purged(s *scenario) {
 		status := s.sql(primary, "SHOW BINARY LOG STATUS")
 		s.sql(primary, "PURGE BINARY LOGS TO '"+strings.Fields(status[0])[0]+"'")
 		if has.Contains(gtids(s.T, primary.value(s, "SELECT @@GLOBAL.gtid_purged"))) {
-			return notYet
+			return errNotYet
 		}
 		return nil
 	})
@@ -135,7 +135,7 @@ func switchoverGoesBack(s *scenario) {
 	require.NoError(s, err)
 	s.until("it has ended", soon, func() error {
 		if w := s.now().Switchover; w != nil && !w.Finished {
-			return notYet
+			return errNotYet
 		}
 		return nil
 	})
@@ -280,7 +280,7 @@ func waitsForEver(s *scenario) {
 				return nil
 			}
 		}
-		return errors.Join(notYet, troubles(s.now()))
+		return errors.Join(errNotYet, troubles(s.now()))
 	})
 	s.silent(13 * time.Second)
 	require.False(s, w.over(), "it was answered: %v %v", w.outcome, w.err)
@@ -306,7 +306,7 @@ func onlyReplicaIsGone(s *scenario) {
 				return nil
 			}
 		}
-		return notYet
+		return errNotYet
 	})
 	s.heal(cut)
 	s.well()
@@ -322,7 +322,7 @@ func slowClone(s *scenario) {
 	s.do(primary.slow("24mbit"), ownTransaction(errant))
 	s.until("its data is being replaced", healthLimit, func() error {
 		if !s.live()[errant.id].Rebuild {
-			return notYet
+			return errNotYet
 		}
 		return nil
 	})

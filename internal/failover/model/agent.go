@@ -94,10 +94,8 @@ func (w *world) act(s *state, i int, a act) error {
 		}
 	case failover.ActAcks:
 		m.semi, m.acks = a.acks > 0, a.acks
-	case failover.ActWritable:
-		m.writes, m.guarded = true, false
-	case failover.ActGuard:
-		m.writes, m.guarded = true, true
+	case failover.ActWritable, failover.ActGuard:
+		m.writes, m.guarded = true, a.kind == failover.ActGuard
 	case failover.ActAdmit:
 		m.admit = a.admit
 	case failover.ActSeal:

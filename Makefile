@@ -26,7 +26,7 @@ GOTEST := $(GO) test -shuffle=on
 # run_tests FLAGS,LIST
 run_tests = pkgs=$$($(2)); if [ -n "$$pkgs" ]; then $(GOTEST) $(1) $$pkgs; fi
 
-.PHONY: help up down build images docker test test-quick test-e2e test-fleet chaos chaos-fleet bench fleet-up fleet-down cluster-up cluster-down test-cluster lint tidy-check tools clean
+.PHONY: help up down build images docker test test-quick test-e2e test-fleet chaos lessons chaos-fleet bench fleet-up fleet-down cluster-up cluster-down test-cluster lint tidy-check tools clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ chaos: docker images ## faults at random on a cluster in use, and what was promi
 chaos-fleet: docker images ## the same on three hosts, which are lost, hang and are cut off, too: make chaos-fleet DURATION=30m SEED=7
 	@scripts/ensure-test-tools
 	@HUKER_REQUIRE_DOCKER=1 HUKER_CHAOS_FLEET=1 HUKER_CHAOS_DURATION=$(DURATION) HUKER_CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 24h -run 'TestChaosOnAFleet$$' $(ARGS) ./test/chaos
+
+lessons: docker images ## what has lost others their data, on clusters of real servers: every scenario, in a quarter of an hour
+	@HUKER_REQUIRE_DOCKER=1 HUKER_LESSONS=all $(GO) test -count=1 -v -timeout 60m -run TestLessons $(ARGS) ./test/lessons
 
 bench: docker images ## every benchmark: make bench ARGS='-bench Create'
 	@scripts/ensure-test-tools bench

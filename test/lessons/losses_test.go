@@ -19,8 +19,8 @@ var losses = []lesson{
 	{"3.1+3.5+3.11_acknowledgers_restart_with_what_they_have_not_applied_and_the_primary_dies", slow, acknowledgersRestart},
 	{"3.2_a_replica_is_pointed_elsewhere_with_what_it_has_not_applied_and_the_new_primary_dies", slow, pointedElsewhere},
 	{"3.3+3.12+4.2+4.11_only_replication_is_cut_sessions_wait_and_some_are_killed", slow, onlyReplicationIsCut},
-	{"3.4_a_receiver_that_connects_is_not_stopped", quick, connectingIsNotStopped},
-	{"3.6+4.7_a_partitioned_old_primary_comes_back_open_and_agents_restart_from_their_volumes", quick, oldPrimaryComesBack},
+	{"3.4_a_receiver_that_connects_is_not_stopped", slow, connectingIsNotStopped},
+	{"3.6+4.7_a_partitioned_old_primary_comes_back_open_and_agents_restart_from_their_volumes", slow, oldPrimaryComesBack},
 	{"3.7_an_agent_wakes_up_to_orders_of_changes_that_are_over", quick, lateOrders},
 	{"3.9_an_errant_replica_is_replaced", slow, errantReplica},
 }

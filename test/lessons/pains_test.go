@@ -22,7 +22,7 @@ var pains = []lesson{
 	{"4.4_a_replica_that_cannot_reach_the_new_primary_does_not_keep_it_shut", slow, cannotBeRepointed},
 	{"4.8_an_agent_that_hangs_or_dies_is_no_dead_mysqld", quick, agentIsNotMysqld},
 	{"4.9_what_a_replica_lacks_was_purged", slow, purged},
-	{"4.12_nothing_can_be_committed_though_connections_stay", quick, diskIsDead},
+	{"4.12_nothing_can_be_committed_though_connections_stay", slow, diskIsDead},
 	{"4.13_a_switchover_that_does_not_come_about_gives_the_writes_back", quick, switchoverGoesBack},
 }
 
@@ -252,7 +252,7 @@ func hostReboots(s *scenario) {
 // pairs are of a cluster of two.
 var pairs = []lesson{
 	{"4.6_a_primary_restarts_in_place_and_waits_for_acknowledgements_again", quick, restartsInPlace},
-	{"3.10_a_commit_waits_as_long_as_it_takes", quick, waitsForEver},
+	{"3.10_a_commit_waits_as_long_as_it_takes", slow, waitsForEver},
 	{"4.10_the_only_replica_is_cloned_slowly_from_a_primary_whose_commits_wait", slow, slowClone},
 	{"4.5_the_only_replica_is_gone", slow, onlyReplicaIsGone},
 }

@@ -229,8 +229,10 @@ func TestOpenCAKilled(t *testing.T) {
 	for i := range 8 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestOpenCAKilled$")
 		cmd.Env = append(os.Environ(), "HUKER_TEST_OPEN_CA="+dir)
+		before := entries(t, dir)
 		require.NoError(t, cmd.Start())
-		time.Sleep(time.Duration(30+7*i) * time.Millisecond)
+		require.Eventually(t, func() bool { return entries(t, dir) > before }, time.Minute, time.Millisecond, "the process makes none")
+		time.Sleep(time.Duration(7*i) * time.Millisecond) // into one that it makes, wherever that is
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 	}
@@ -248,6 +250,14 @@ func TestOpenCAKilled(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, ca.KeyPEM(), again.KeyPEM())
 	}
+}
+
+// entries is how many authorities there are in dir, whole or not.
+func entries(t *testing.T, dir string) int {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	require.NoError(t, err)
+	return len(dirs)
 }
 
 func TestAProcessIsClientAndServer(t *testing.T) {

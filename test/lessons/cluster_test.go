@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/huker/huker/guest/replication"
 	"github.com/huker/huker/internal/client"
 	"github.com/huker/huker/internal/gtid"
 	"github.com/huker/huker/test/chaos/fault"
@@ -42,6 +43,7 @@ type cluster struct {
 type member struct {
 	fault.Container
 	id, name, address string
+	account           string           // that it replicates with
 	direct            driver.Connector // at its own address; waits for an answer for a second
 }
 
@@ -102,8 +104,11 @@ func found(t *testing.T, p *plane.Plane, size int) *cluster {
 		all, err := p.Engine.List(t.Context(), map[string]string{"io.huker.instance": m.ID})
 		require.NoError(t, err)
 		require.Len(t, all, 1)
+		account, err := replication.Account(m.ID)
+		require.NoError(t, err)
 		c.members = append(c.members, &member{
-			Container: fault.Container{Machine: fault.Here{}, Name: all[0].Name}, id: m.ID, name: m.Name, address: m.IP[0], direct: endpointAt(t, m.IP[0], time.Second),
+			Container: fault.Container{Machine: fault.Here{}, Name: all[0].Name},
+			id:        m.ID, name: m.Name, address: m.IP[0], account: account, direct: endpointAt(t, m.IP[0], time.Second),
 		})
 	}
 	t.Logf("a cluster of %d is ready after %s", size, time.Since(began).Round(time.Millisecond))
@@ -243,9 +248,9 @@ func killed(condition string) string {
 	return "SET @k = IFNULL((SELECT CONCAT('KILL ', PROCESSLIST_ID) FROM performance_schema.threads WHERE " + condition + " LIMIT 1), 'DO 0'); PREPARE k FROM @k; EXECUTE k; "
 }
 
-// dumping is what a member does for another one that replicates from it.
+// dumping is what a member does for another one that replicates from it. Known by its account: addresses may be rewritten on the way.
 func dumping(to *member) string {
-	return "PROCESSLIST_COMMAND LIKE 'Binlog Dump%' AND PROCESSLIST_HOST = '" + to.address + "'"
+	return "PROCESSLIST_COMMAND LIKE 'Binlog Dump%' AND PROCESSLIST_USER = '" + to.account + "'"
 }
 
 // slow bounds how much a member sends.

@@ -32,6 +32,15 @@ func memberScenarios() []scenario {
 			text: "without it only nobody can acknowledge", change: func(o *Observation) { leaving(o); o.lose("b") },
 		},
 		{
+			name: "4.10: neither kept nor given up before it is known whether it fits", from: well(), problem: "member that leaves to be compared", steps: "suspect a",
+			change: func(o *Observation) {
+				leaving(o)
+				o.lose("b")
+				o.status("c").Executed = errant(1, 2)
+				o.instance("c").Seen = now
+			},
+		},
+		{
 			name: "a member whose data is gone leaves, and nobody is left to seal it", from: well(), problem: "nobody left to seal a removal", steps: "member",
 			next: "a, 0 of [b c], waits for 1, leaving [c]",
 			change: func(o *Observation) {
@@ -113,6 +122,14 @@ func memberScenarios() []scenario {
 		{
 			name: "the owner wants more", from: well(), problem: "more may be promised", steps: "member", next: "a, 1 of [b c], waits for 2",
 			change: func(o *Observation) { o.Want.Acks = 2 },
+		},
+		{
+			name: "4.10: no more is promised for one that may be unfit", from: well(), problem: "primary to be asked again", steps: "suspect a",
+			change: func(o *Observation) {
+				o.Want.Acks = 2
+				o.status("c").Executed = errant(1, 2)
+				o.instance("c").Seen = now
+			},
 		},
 		{
 			name: "more are waited for when they acknowledge, not before", from: well(), problem: "members to follow", steps: "wait",

@@ -123,6 +123,10 @@ func (v *view) joins(m *Instance) bool {
 	return a.Kind == durability.Swap
 }
 
+func askPrimary(v *view, m *Instance) []Step {
+	return again("%s has to be asked now, to be compared with "+m.ID, v.r.Primary)
+}
+
 // present says whether an outsider is one that the cluster should have, and answers.
 func (v *view) present(m *Instance) bool {
 	return v.isOutsider(m) && !m.Unwanted && v.o.obeys(m) && m.Status.Mysqld == MysqldUp && !m.Status.Rebuilding
@@ -131,13 +135,10 @@ func (v *view) present(m *Instance) bool {
 func outsiderProblems() []Problem {
 	compareMatch, compareSteps := some(
 		func(v *view, m *Instance) bool {
-			ahead := !v.primary.Status.all().Contains(m.Status.all())
-			return !v.compared(m) && v.o.fresh(m) && m.Status.Mysqld == MysqldUp && !m.Status.Rebuilding &&
-				(v.present(m) || ahead && (v.isMember(m) || v.isLearner(m)))
+			unknown := !v.compared(m) && v.o.fresh(m) && m.Status.Mysqld == MysqldUp && !m.Status.Rebuilding
+			return unknown && v.present(m) || v.suspected(m) && (v.isMember(m) || v.isLearner(m))
 		},
-		func(v *view, m *Instance) []Step {
-			return again("%s has to be asked now, to be compared with "+m.ID, v.r.Primary)
-		})
+		askPrimary)
 	joinMatch, joinSteps := some(func(v *view, m *Instance) bool { return v.present(m) && v.joins(m) }, join)
 	rebuildMatch, rebuildSteps := some(
 		func(v *view, m *Instance) bool {

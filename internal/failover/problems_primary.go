@@ -138,12 +138,24 @@ func ackProblems() []Problem {
 	p := func(v *view) durability.Policy { return v.r.Policy }
 	neededMatch, neededSteps := some(
 		func(v *view, m *Instance) bool {
-			return slices.Contains(v.r.Leaving, m.ID) && v.o.well(m) && v.wrong(m) == "" && len(v.able()) < v.r.SetAcks
+			return slices.Contains(v.r.Leaving, m.ID) && v.o.well(m) && v.wrong(m) == "" && !v.suspected(m) && len(v.able()) < v.r.SetAcks
 		},
 		func(v *view, m *Instance) []Step {
 			return swap(StepMember, v.r.Stay(m.ID), "%s stays a member: without it only %s can acknowledge", m.ID, list(v.able()))
 		})
+	lastMatch, lastSteps := some(
+		func(v *view, m *Instance) bool {
+			return slices.Contains(v.r.Leaving, m.ID) && v.suspected(m) && len(v.able()) < v.r.SetAcks
+		},
+		askPrimary)
 	return []Problem{
+		{
+			Name: "member that leaves to be compared", Class: ClassRepair,
+			Shows: "a member is on its way out, the others cannot acknowledge enough, and it seems to have what the primary had not when that was read",
+			Done:  "ask the primary now",
+			Why:   "the next two do the opposite of one another, and both would be done in turns",
+			match: lastMatch, steps: lastSteps,
+		},
 		{
 			Name: "member that leaves is needed", Class: ClassRepair,
 			Shows: "a member is on its way out, though it answers and is well, and the others cannot acknowledge enough",
@@ -157,7 +169,7 @@ func ackProblems() []Problem {
 			Done:  "promise nothing, so that it may be removed without a seal, and come back; writes still wait",
 			Why:   "rule 4; the others may be gone for ever. Nothing is lost by it: no failover could count on a member that is unfit (found by the model)",
 			match: led(func(v *view) bool {
-				answers := v.those(v.r.Leaving, v.o.fresh)
+				answers := v.those(v.r.Leaving, func(m *Instance) bool { return v.o.fresh(m) && !v.suspected(m) })
 				return len(answers) > 0 && len(v.able()) == 0 && v.r.MinAcks > 0
 			}),
 			steps: func(v *view) []Step {
@@ -210,7 +222,7 @@ func ackProblems() []Problem {
 
 // dependable counts those that acknowledge and are not about to be removed: a promise that was taken back for one of them would be given again.
 func (v *view) dependable() int {
-	return len(v.those(v.acking(), func(m *Instance) bool { return v.wrong(m) == "" }))
+	return len(v.those(v.acking(), func(m *Instance) bool { return v.wrong(m) == "" && !v.suspected(m) }))
 }
 
 // change takes the next step of a plan.

@@ -304,6 +304,12 @@ func (v *view) compared(m *Instance) bool {
 	return v.o.well(v.primary) && v.o.fresh(m) && m.Status.Mysqld == MysqldUp && !v.primary.Asked.Before(m.Seen)
 }
 
+// suspected says whether an instance seems to have what the primary does not have, as far as is known: what the primary had was read before, so it is to be asked
+// again, and meanwhile the instance counts neither as fit nor as unfit.
+func (v *view) suspected(m *Instance) bool {
+	return !v.compared(m) && v.o.fresh(m) && m.Status.Mysqld == MysqldUp && !m.Status.Rebuilding && !v.primary.Status.all().Contains(m.Status.all())
+}
+
 // seen is what the plans of durability go by.
 func (v *view) seen(member string) durability.Seen {
 	var s durability.Seen

@@ -195,7 +195,7 @@ func (p *player) do(ctx context.Context, r durability.Record, s failover.Status,
 	switch act.Kind {
 	case failover.ActNone:
 		if err = p.nudgeReceiver(ctx, r, s); err == nil {
-			if r.Intent != nil || p.nudge > 0 {
+			if r.Intent != nil {
 				return lookSoon
 			}
 			return lookEvery
@@ -231,10 +231,11 @@ func (p *player) do(ctx context.Context, r durability.Record, s failover.Status,
 	return 0
 }
 
-// nudgeReceiver starts a receiver anew that has not come through.
+// nudgeReceiver starts a receiver anew that has not come through to a primary that is about to open, and needs it for that. Nobody else is worth it: MySQL tries again
+// every second, and a receiver that tries to connect to a container that is gone cannot be stopped for as long as that.
 func (p *player) nudgeReceiver(ctx context.Context, r durability.Record, s failover.Status) error {
 	now := time.Now()
-	if s.Receiver.State != failover.ReceiverConnecting {
+	if s.Receiver.State != failover.ReceiverConnecting || r.Intent == nil {
 		p.nudge = 0
 		return nil
 	}

@@ -139,14 +139,13 @@ func testKeepOneHangs(t *testing.T, r *rig) {
 	r.eventually("and resynced", func() bool { return r.inspect(q).Limits.MemoryMB == 512 })
 }
 
-// testKeepStartedAgain: that a container has ended is told, also where the engine has started it again before anybody looked.
+// testKeepStartedAgain: that a container has ended is told, also where the engine has started it again before anybody looked, and where it does not answer meanwhile.
 func testKeepStartedAgain(t *testing.T, r *rig) {
 	r.start()
 	q := r.request()
 	s := r.ensured(q)
 	events, err := r.admin.Watch(t.Context(), protocol.HostContainerKey(r.cfg.Host, q.Instance))
 	require.NoError(t, err)
-	r.engine.Inject(fake.Fault{Op: fake.OpInspect, Name: r.container(q), Delay: 300 * time.Millisecond, Times: 1})
 	require.NoError(t, r.engine.Exit(r.container(q), 137))
 	require.NoError(t, r.driver.Start(t.Context(), r.container(q)))
 	var phases []string
@@ -156,13 +155,17 @@ func testKeepStartedAgain(t *testing.T, r *rig) {
 			var now protocol.ContainerStatus
 			require.NotNil(t, e.Entry)
 			require.NoError(t, json.Unmarshal(e.Entry.Value, &now))
-			require.True(t, now.Started.After(s.Started), "it is of the new run")
+			require.Equal(t, running(now), now.Started.After(s.Started), "which run it is of")
 			phases = append(phases, now.Phase)
 		case <-time.After(20 * time.Second):
 			require.Fail(t, "not told", "%v", phases)
 		}
 	}
 	require.Equal(t, []string{"exited", "running"}, phases)
+
+	r.engine.Inject(fake.Fault{Op: fake.OpInspect, Name: r.container(q), Hang: true})
+	require.NoError(t, r.engine.Exit(r.container(q), 137))
+	r.awaitPublished(q, "its end is told", func(now protocol.ContainerStatus) bool { return now.Phase == string(runtime.PhaseExited) })
 }
 
 func testKeepLimits(t *testing.T, r *rig) {

@@ -48,9 +48,13 @@ func (h *Host) tell(ctx context.Context, r protocol.EnsureRequest, trouble error
 }
 
 // tellFallen says that a container has ended, though Docker may have started it again by now: what was in it is gone, and nodekeeper may go by what it said until
-// its session has run out.
-func (h *Host) tellFallen(ctx context.Context, r protocol.EnsureRequest) {
-	if s, err := h.status(ctx, r, nil); err == nil && s.Phase == string(runtime.PhaseRunning) {
+// its session has run out. The engine is not asked: Docker does not answer for a container while it starts it again, and somebody has to take its place meanwhile.
+func (h *Host) tellFallen(ctx context.Context, instance string) {
+	h.mu.Lock()
+	last := h.published[instance]
+	h.mu.Unlock()
+	var s protocol.ContainerStatus
+	if json.Unmarshal([]byte(last), &s) == nil && s.Phase == string(runtime.PhaseRunning) {
 		s.Phase = string(runtime.PhaseExited)
 		h.publish(ctx, s)
 	}

@@ -126,7 +126,7 @@ func (h *Host) keepLocked(parent context.Context, instance string) {
 		return
 	}
 	if h.locks.of(instance).died.Swap(false) {
-		h.tellFallen(ctx, r)
+		h.tellFallen(ctx, instance)
 	}
 	if err := h.renewAgent(&r); err != nil {
 		h.log.Error("handing out a newer agent", "op", "keep", "instance", instance, "error", err)

@@ -83,7 +83,7 @@ func sizesFor(memMB int, cpus float64) sizes {
 // performanceSchema chooses its sizes: it takes 240 MB by default, all of it touched at the start, which is a third of the start's time.
 func (s *sizes) performanceSchema() {
 	s.maxThreads = s.connections + 128 // background threads, appliers
-	s.smallSchema = s.tables <= 400 && s.connections <= 151
+	s.smallSchema = s.tables <= 512 && s.connections <= 151
 	s.digests, s.historyLong = 5000, 1000
 	s.perfSchemaMB = 90 + 0.1*float64(s.maxThreads)
 	if s.smallSchema {

@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// Lifetimes. Leaves are short enough that a lost key ages out, and long enough that a machine which was switched off for
-// half a year still starts.
+// Lifetimes. A certificate lives as long as its authority: nothing renews them yet, and one that ran out would take every database of a deployment away at once,
+// while a lost key is answered by taking the rights back that its owner has.
 const (
 	caLife   = 10 * 365 * 24 * time.Hour
-	leafLife = 365 * 24 * time.Hour
+	leafLife = caLife
 	// backdate lets a certificate be valid on a machine whose clock is a little behind.
 	backdate = time.Hour
 )
@@ -200,16 +200,6 @@ func (c *CA) issue(template *x509.Certificate) (Pair, error) {
 		return Pair{}, fmt.Errorf("sign certificate of %q: %w", template.Subject.CommonName, err)
 	}
 	return Pair{Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), Key: keyPEM}, nil
-}
-
-// NeedsRenewal reports whether a third or less of the certificate's life is left at t, or it is not valid yet.
-func NeedsRenewal(certPEM []byte, t time.Time) (bool, error) {
-	cert, err := parseCert(certPEM)
-	if err != nil {
-		return false, err
-	}
-	life := cert.NotAfter.Sub(cert.NotBefore)
-	return t.Before(cert.NotBefore) || !t.Before(cert.NotAfter.Add(-life/3)), nil
 }
 
 // Covers reports whether a server certificate is good for all of hosts.

@@ -227,6 +227,9 @@ func (s *server) updateCluster(ctx context.Context, r *request, in *UpdateCluste
 			return err
 		}
 		before := k.cluster
+		if has, want := durability.Policy(k.cluster.Policy), durability.Policy(orDefault(u.Policy, k.cluster.Policy)); !want.Like(has) {
+			return badRequest("A cluster of policy %s cannot become one of policy %s: what its members hold would mean something else. Make a new cluster for that.", has, want)
+		}
 		if err := promise(&k.cluster, u.Policy, u.MinAcks, u.MaxLag, len(k.staying())); err != nil {
 			return err
 		}

@@ -148,10 +148,10 @@ func TestUpdateCluster(t *testing.T) {
 	w := newWorld(t)
 	g := w.cluster(alice, mine, "c", 3)
 	one := clusters + "/" + g.id
-	r := w.call(alice, "PATCH", one, `{"cluster":{"policy":"fast","min_acks":2,"max_lag":60,"name":"new"}}`)
+	r := w.call(alice, "PATCH", one, `{"cluster":{"policy":"available","min_acks":2,"max_lag":60,"name":"new"}}`)
 	require.Equal(t, 202, r.status, r.text)
 	c := w.clusterRow(g.id)
-	require.Equal(t, "fast 2 1m0s new 2", fmt.Sprint(c.Policy, " ", c.Acks, " ", c.MaxLag, " ", c.Name, " ", c.Generation))
+	require.Equal(t, "available 2 1m0s new 2", fmt.Sprint(c.Policy, " ", c.Acks, " ", c.MaxLag, " ", c.Name, " ", c.Generation))
 	require.Equal(t, "ACTIVE", r.get("cluster", "status"), "it goes on serving")
 	require.Equal(t, "CHANGING_PROMISE", r.get("cluster", "task", "name"))
 	w.settle(g.id)
@@ -159,12 +159,12 @@ func TestUpdateCluster(t *testing.T) {
 	require.Equal(t, 202, w.call(alice, "PATCH", one, `{"cluster":{"min_acks":0}}`).status)
 	require.InDelta(t, 1, w.call(alice, "GET", one, "").get("cluster", "min_acks"), 0)
 	before := w.clusterRow(g.id)
-	require.Equal(t, 202, w.call(alice, "PATCH", one, `{"cluster":{"policy":"fast"}}`).status)
+	require.Equal(t, 202, w.call(alice, "PATCH", one, `{"cluster":{"policy":"available"}}`).status)
 	require.Equal(t, before, w.clusterRow(g.id), "nothing is different")
 	require.Equal(t, 202, w.call(alice, "PATCH", one, `{"cluster":{"name":"newer"}}`).status)
 	require.Equal(t, before.Generation, w.clusterRow(g.id).Generation, "a name is nothing that nodekeeper has to do")
 	for body, says := range map[string]string{
-		`{"cluster":{"min_acks":3}}`: "2 replicas only", `{"cluster":{"policy":"x"}}`: "policy", `{"cluster":{"max_lag":0}}`: "max_lag", `{"cluster":{"name":"\u0007"}}`: "cluster.name",
+		`{"cluster":{"min_acks":3}}`: "2 replicas only", `{"cluster":{"policy":"x"}}`: "policy", `{"cluster":{"policy":"fast"}}`: "Make a new cluster", `{"cluster":{"max_lag":0}}`: "max_lag", `{"cluster":{"name":"\u0007"}}`: "cluster.name",
 		`{"cluster":{"members":3}}`: "known are max_lag, min_acks, name, policy", `{}`: `"cluster" is a required property`,
 	} {
 		require.Contains(t, w.call(alice, "PATCH", one, body).fault(400, "badRequest"), says)

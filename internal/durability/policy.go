@@ -34,6 +34,10 @@ func (p Policy) Published(want, replicas, members int) int {
 // InEffect is how many a primary waits for when so many are published.
 func (p Policy) InEffect(published int) int { return max(published, p.Floor()) }
 
+// Like says whether one policy may take the place of another while a cluster is in use. What members have acknowledged under fast, and which servers the record
+// means, is of another kind.
+func (p Policy) Like(other Policy) bool { return (p == Fast) == (other == Fast) }
+
 // SyncRelayLog is what sync_relay_log has to be. 10000 is MySQL's default.
 func (p Policy) SyncRelayLog() int {
 	if p == Fast {

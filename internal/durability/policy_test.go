@@ -20,6 +20,17 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+func TestLike(t *testing.T) {
+	for _, c := range []struct {
+		a, b Policy
+		like bool
+	}{{Strict, Available, true}, {Available, Strict, true}, {Fast, Fast, true}, {Strict, Fast, false}, {Fast, Available, false}} {
+		if c.a.Like(c.b) != c.like {
+			t.Errorf("%s and %s", c.a, c.b)
+		}
+	}
+}
+
 func TestDefaultAcks(t *testing.T) {
 	for replicas, want := range []int{0, 1, 1, 2, 2, 3} {
 		if got := DefaultAcks(replicas); got != want {

@@ -74,6 +74,18 @@ func (r Record) Promise(acks int) Record {
 	return r
 }
 
+// Govern changes the policy to one that asks the same of members (Policy.Like). The primary waits for as many acknowledgements as are published, for the policy's
+// floor, or for those that are being raised.
+func (r Record) Govern(p Policy) Record {
+	raising := r.SetAcks > r.Policy.InEffect(r.MinAcks)
+	r = r.next()
+	r.Policy = p
+	if least := p.InEffect(r.MinAcks); !raising || r.SetAcks < least {
+		r.SetAcks = least
+	}
+	return r
+}
+
 // Begin starts a change of primary, or starts one anew: from then on older confirmations do not count. A failover has no successor yet and
 // no deadline.
 func (r Record) Begin(kind Kind, to, reason string, now, deadline time.Time) Record {

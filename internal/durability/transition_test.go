@@ -41,6 +41,14 @@ func TestTransitions(t *testing.T) {
 			func(r Record) bool { return r.SetAcks == 2 && r.MinAcks == 1 }},
 		{"promise", settled().Require(2), func(r Record) Record { return r.Promise(2) }, func(r Record) bool { return r.SetAcks == 2 && r.MinAcks == 2 }},
 		{"promise nothing, strict", settled(), func(r Record) Record { return r.Promise(0) }, func(r Record) bool { return r.SetAcks == 1 && r.MinAcks == 0 }},
+		{"govern: as many are waited for as are promised", settled(), func(r Record) Record { return r.Govern(Available) },
+			func(r Record) bool { return r.Policy == Available && r.SetAcks == 1 && r.MinAcks == 1 }},
+		{"govern: available goes on alone", settled().Promise(0), func(r Record) Record { return r.Govern(Available) },
+			func(r Record) bool { return r.SetAcks == 0 && r.MinAcks == 0 }},
+		{"govern: strict waits for somebody", settled().Promise(0).Govern(Available), func(r Record) Record { return r.Govern(Strict) },
+			func(r Record) bool { return r.Policy == Strict && r.SetAcks == 1 && r.MinAcks == 0 }},
+		{"govern: what is being raised goes on", settled().Require(2), func(r Record) Record { return r.Govern(Available) },
+			func(r Record) bool { return r.SetAcks == 2 && r.MinAcks == 1 }},
 		{"begin a failover", settled(), func(r Record) Record { return r.Begin(Failover, "", "why", began, time.Time{}) }, func(r Record) bool {
 			i := r.Intent
 			return r.Primary == "a" && i.Phase == Stopping && i.Since == 8 && i.From == "a" && i.To == "" && i.Reason == "why" && i.Began.Equal(began)

@@ -120,6 +120,26 @@ func memberScenarios() []scenario {
 			},
 		},
 		{
+			name: "4.5: nobody is left, and the owner would rather write", from: well(), problem: "another policy is wanted", steps: "member", next: "a, 1 of [b c]",
+			text: "the policy is available from now on",
+			change: func(o *Observation) {
+				o.Want.Policy = durability.Available
+				o.lose("b", "c")
+			},
+		},
+		{
+			name: "4.5: then it goes on alone", from: well(), problem: "too few acknowledge", steps: "member", next: "a, 0 of [b c]",
+			change: func(o *Observation) {
+				o.Want.Policy = durability.Available
+				o.Record = o.Record.Govern(durability.Available)
+				o.lose("b", "c")
+				o.instance("a").Status = leading(o.Record)
+			},
+		},
+		{
+			name: "a policy of another kind is nothing that can be changed to", from: well(), change: func(o *Observation) { o.Want.Policy = durability.Fast },
+		},
+		{
 			name: "the owner wants more", from: well(), problem: "more may be promised", steps: "member", next: "a, 1 of [b c], waits for 2",
 			change: func(o *Observation) { o.Want.Acks = 2 },
 		},

@@ -72,7 +72,7 @@ func anyStatus(r *rand.Rand, rec durability.Record, id string) Status {
 func anyObservation(r *rand.Rand) Observation {
 	rec := anyRecord(r)
 	o := Observation{Record: rec, Now: now, Since: now.Add(-pick(r, time.Second, time.Hour)), Timing: DefaultTiming(), Want: Want{Replicas: r.IntN(4),
-		Acks: r.IntN(3)}}
+		Acks: r.IntN(3), Policy: pick(r, "", durability.Strict, durability.Available, durability.Fast)}}
 	if r.IntN(4) == 0 {
 		o.Want.Switchover = &Switchover{pick(r, "a", "b", "c", "x"), now.Add(pick(r, -time.Second, time.Minute))}
 	}

@@ -20,10 +20,11 @@ type Observation struct {
 
 // Want is what the cluster's owner asked for.
 type Want struct {
-	Replicas   int         // how many there are to be, for the default number of acknowledgements
-	Acks       int         // acknowledgements; 0: the default (durability.DefaultAcks)
-	Switchover *Switchover // nil: none
-	Frozen     string      // why nothing may be changed; empty: it may
+	Replicas   int               // how many there are to be, for the default number of acknowledgements
+	Acks       int               // acknowledgements; 0: the default (durability.DefaultAcks)
+	Policy     durability.Policy // empty: as it is
+	Switchover *Switchover       // nil: none
+	Frozen     string            // why nothing may be changed; empty: it may
 }
 
 // Switchover asks for another primary.

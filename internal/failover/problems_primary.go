@@ -150,6 +150,19 @@ func ackProblems() []Problem {
 		askPrimary)
 	return []Problem{
 		{
+			Name: "another policy is wanted", Class: ClassRepair,
+			Shows: "the owner has changed the policy",
+			Done:  "publish it. The primary then waits for as many acknowledgements as it asks for at least",
+			Why:   "rules 2 and 4: with nobody left to acknowledge it decides whether writes wait, so it comes before all that goes by it",
+			match: led(func(v *view) bool {
+				want := v.o.Want.Policy
+				return want != "" && want != p(v) && want.Like(p(v))
+			}),
+			steps: func(v *view) []Step {
+				return swap(StepMember, v.r.Govern(v.o.Want.Policy), "the policy is %s from now on", v.o.Want.Policy)
+			},
+		},
+		{
 			Name: "member that leaves to be compared", Class: ClassRepair,
 			Shows: "a member is on its way out, the others cannot acknowledge enough, and it seems to have what the primary had not when that was read",
 			Done:  "ask the primary now",

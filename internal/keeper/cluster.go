@@ -312,7 +312,7 @@ func uneasy(o failover.Observation) bool {
 // observeCluster is all that a decision rests on.
 func (k *Keeper) observeCluster(r durability.Record, row model.Cluster, members []model.Instance) failover.Observation {
 	o := failover.Observation{Record: r, Now: k.now(), Since: k.since, Timing: failover.DefaultTiming()}
-	o.Want.Acks = row.Acks
+	o.Want.Acks, o.Want.Policy = row.Acks, durability.Policy(row.Policy)
 	for i := range members {
 		m := &members[i]
 		in := failover.Instance{ID: m.ID, Unwanted: m.Desired == model.DesiredDeleted || m.Detaching, Priority: m.Priority}

@@ -106,6 +106,7 @@ func outOfReach() []string {
 		"primary in doubt",     // the model has no clock: what is in doubt may as well be lost, which is worse
 		"primary not heard of", // likewise
 		"less is wanted",       // nobody changes their mind
+		"another policy is wanted",
 		// The last one that could acknowledge is on its way out, is heard of after the primary, and has more: deeper than the bounds.
 		"member that leaves to be compared",
 	}

@@ -41,7 +41,8 @@ var table = slices.Concat(
 		match: func(v *view) bool { return v.o.Want.Frozen != "" },
 		steps: func(v *view) []Step { return wait("nothing is changed: %s", v.o.Want.Frozen) },
 	}},
-	stoppingProblems(), quiescingProblems(), openingProblems(), primaryProblems(), switchoverProblems(), ackProblems(), memberProblems(), outsiderProblems(),
+	stoppingProblems(), quiescingProblems(), openingProblems(), primaryProblems(), switchoverProblems(), policyProblems(), lastProblems(), ackProblems(),
+	memberProblems(), outsiderProblems(),
 )
 
 // Problems is the table, by precedence.

@@ -134,8 +134,26 @@ func (v *view) able() []string {
 	})
 }
 
-func ackProblems() []Problem {
-	p := func(v *view) durability.Policy { return v.r.Policy }
+func policyProblems() []Problem {
+	return []Problem{
+		{
+			Name: "another policy is wanted", Class: ClassRepair,
+			Shows: "the owner has changed the policy",
+			Done:  "publish it. The primary then waits for as many acknowledgements as it asks for at least",
+			Why:   "rules 2 and 4: with nobody left to acknowledge it decides whether writes wait, so it comes before all that goes by it",
+			match: led(func(v *view) bool {
+				want := v.o.Want.Policy
+				return want != "" && want != v.r.Policy && want.Like(v.r.Policy)
+			}),
+			steps: func(v *view) []Step {
+				return swap(StepMember, v.r.Govern(v.o.Want.Policy), "the policy is %s from now on", v.o.Want.Policy)
+			},
+		},
+	}
+}
+
+// lastProblems are about a member that is on its way out and may be the last that could acknowledge.
+func lastProblems() []Problem {
 	neededMatch, neededSteps := some(
 		func(v *view, m *Instance) bool {
 			return slices.Contains(v.r.Leaving, m.ID) && v.o.well(m) && v.wrong(m) == "" && !v.suspected(m) && len(v.able()) < v.r.SetAcks
@@ -149,19 +167,6 @@ func ackProblems() []Problem {
 		},
 		askPrimary)
 	return []Problem{
-		{
-			Name: "another policy is wanted", Class: ClassRepair,
-			Shows: "the owner has changed the policy",
-			Done:  "publish it. The primary then waits for as many acknowledgements as it asks for at least",
-			Why:   "rules 2 and 4: with nobody left to acknowledge it decides whether writes wait, so it comes before all that goes by it",
-			match: led(func(v *view) bool {
-				want := v.o.Want.Policy
-				return want != "" && want != p(v) && want.Like(p(v))
-			}),
-			steps: func(v *view) []Step {
-				return swap(StepMember, v.r.Govern(v.o.Want.Policy), "the policy is %s from now on", v.o.Want.Policy)
-			},
-		},
 		{
 			Name: "member that leaves to be compared", Class: ClassRepair,
 			Shows: "a member is on its way out, the others cannot acknowledge enough, and it seems to have what the primary had not when that was read",
@@ -189,6 +194,12 @@ func ackProblems() []Problem {
 				return swap(StepMember, v.r.Promise(0), "nobody is left to acknowledge that %s may go", list(v.r.Leaving))
 			},
 		},
+	}
+}
+
+func ackProblems() []Problem {
+	p := func(v *view) durability.Policy { return v.r.Policy }
+	return []Problem{
 		{
 			Name: "less is wanted", Class: ClassRepair,
 			Shows: "more acknowledgements are published than the owner wants now",

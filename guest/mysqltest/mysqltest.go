@@ -114,8 +114,11 @@ func (s *Server) SQL(user, password, sql string) (string, error) {
 	cmd := exec.CommandContext(ctx, "docker", "exec", "-i", "-e", "MYSQL_PWD", s.name, "mysql", "-N", "-B", "-h", "127.0.0.1", "-u"+user, "--default-character-set=utf8mb4") // #nosec G204 -- a test's own words
 	cmd.Env = append(os.Environ(), "MYSQL_PWD="+password)
 	cmd.Stdin = strings.NewReader(sql)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	// One after the other: in one pipe a row may come into the middle of an error.
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	return out.String() + errs.String(), err
 }
 
 func (s *Server) docker(args ...string) ([]byte, error) {

@@ -45,11 +45,12 @@ type cluster struct {
 
 // shown is what is to be written into the row of a cluster.
 type shown struct {
-	decision failover.Decision
-	record   durability.Record
-	seen     map[string]failover.Status
-	turns    []model.Turn
-	fault    string
+	decision   failover.Decision
+	generation int64 // of the row that was decided on
+	record     durability.Record
+	seen       map[string]failover.Status
+	turns      []model.Turn
+	fault      string
 }
 
 // clusters are those of this term, by id and by member.
@@ -266,7 +267,7 @@ func (k *Keeper) conduct(ctx context.Context, c *cluster) (again bool, err error
 	}
 	o := k.observeCluster(record.Record, row, members)
 	d := failover.Decide(o)
-	k.follow(c, o, d)
+	k.follow(c, row.Generation, o, d)
 	swapped, err := k.carryOut(ctx, c, record, o, d)
 	if err != nil {
 		return false, err

@@ -27,7 +27,7 @@ type turn struct {
 }
 
 // follow keeps what was decided for the row, and notices when a new primary has opened.
-func (k *Keeper) follow(c *cluster, o failover.Observation, d failover.Decision) {
+func (k *Keeper) follow(c *cluster, generation int64, o failover.Observation, d failover.Decision) {
 	if i := o.Record.Intent; i != nil && c.turn == nil { // another nodekeeper began it
 		c.turn = &turn{
 			Turn:    model.Turn{ClusterID: c.id, Kind: string(i.Kind), From: i.From, To: i.To, Reason: i.Reason, Began: i.Began},
@@ -53,7 +53,7 @@ func (k *Keeper) follow(c *cluster, o failover.Observation, d failover.Decision)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.shown = shown{decision: d, record: o.Record, seen: seen, turns: append(c.shown.turns, turns...)}
+	c.shown = shown{decision: d, generation: generation, record: o.Record, seen: seen, turns: append(c.shown.turns, turns...)}
 }
 
 // next ends a phase and begins another.
@@ -278,6 +278,7 @@ func (k *Keeper) settled(row model.Cluster, members []model.Instance, s shown) m
 	primary := s.seen[s.record.Primary]
 	switch {
 	case row.Status == model.StatusActive && row.ObservedGeneration == row.Generation:
+	case row.Generation != s.generation: // asked for since
 	case whole && primary.Open() && !slices.ContainsFunc(members, func(m model.Instance) bool { return m.Desired == model.DesiredDeleted }):
 		row.Status, row.Fault, row.ObservedGeneration = model.StatusActive, nil, row.Generation
 	}

@@ -36,7 +36,7 @@ func TestComparedIsNoCondition(t *testing.T) {
 	row := model.Cluster{ID: "c", Status: model.StatusReboot, Generation: 2}
 	members := []model.Instance{{ID: "a", Status: model.StatusActive}, {ID: "b", Status: model.StatusActive}}
 	open := failover.Status{Mysqld: failover.MysqldUp, Writes: failover.WritesOn}
-	s := shown{record: durability.Record{Cluster: "c", Epoch: 3, Primary: "a"}, seen: map[string]failover.Status{"a": open}}
+	s := shown{generation: 2, record: durability.Record{Cluster: "c", Epoch: 3, Primary: "a"}, seen: map[string]failover.Status{"a": open}}
 
 	look := failover.Step{Kind: failover.StepSuspect, Members: []string{"a"}, Reason: "to be compared"}
 	s.decision = failover.Decision{Problem: "primary to be asked again", Class: failover.ClassRepair, Steps: []failover.Step{look}}
@@ -48,6 +48,19 @@ func TestComparedIsNoCondition(t *testing.T) {
 	got = k.settled(row, members, s)
 	require.Equal(t, "primary to be asked again: to be compared", got.Condition, "a primary in doubt is another matter")
 	require.Equal(t, model.StatusReboot, got.Status)
+}
+
+// TestNotSettledBeforeItWasDecidedOn: what was asked for since the last decision is not said to have come about, be the cluster as well as it may: another policy is
+// promised to its user by that.
+func TestNotSettledBeforeItWasDecidedOn(t *testing.T) {
+	k := &Keeper{}
+	row := model.Cluster{ID: "c", Status: model.StatusActive, Generation: 3, ObservedGeneration: 2}
+	members := []model.Instance{{ID: "a", Status: model.StatusActive}}
+	open := failover.Status{Mysqld: failover.MysqldUp, Writes: failover.WritesOn}
+	s := shown{generation: 2, record: durability.Record{Cluster: "c", Epoch: 3, Primary: "a"}, seen: map[string]failover.Status{"a": open}}
+	require.EqualValues(t, 2, k.settled(row, members, s).ObservedGeneration)
+	s.generation = 3
+	require.EqualValues(t, 3, k.settled(row, members, s).ObservedGeneration)
 }
 
 // What an alarm means may change while it is up, and is written down then; its numbers are not.

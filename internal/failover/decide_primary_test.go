@@ -101,6 +101,17 @@ func primaryScenarios() []scenario {
 			},
 		},
 		{
+			name: "4.5: the only replica fell silent when the writes did, and said a moment before that all was well", from: joining(),
+			change: func(o *Observation) {
+				o.Record.Policy = durability.Available
+				b := o.instance("b")
+				b.Seen, b.Asked, b.Heard = now.Add(-2500*time.Millisecond), time.Time{}, now.Add(-time.Second)
+				o.status("a").Serving.ProbeAgo = 2200 * time.Millisecond
+				o.Instances = o.Instances[:2]
+				o.Want.Replicas = 1
+			},
+		},
+		{
 			name: "replicas are back, and have still to acknowledge what waited for them", from: well(),
 			change: func(o *Observation) {
 				o.status("b").Receiver.Fresh, o.status("c").Receiver.Fresh = true, true

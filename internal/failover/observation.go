@@ -213,6 +213,14 @@ func (i *Instance) heard() time.Time {
 	return i.Seen
 }
 
+// read is from when on what the agent said is about, at the least.
+func (i *Instance) read() time.Time {
+	if i.Asked.IsZero() {
+		return i.Seen
+	}
+	return i.Asked
+}
+
 // fresh says whether what the agent said is about now.
 func (o *Observation) fresh(i *Instance) bool {
 	return !i.Lost && !i.Seen.IsZero() && o.Now.Sub(i.heard()) <= o.Timing.Silent

@@ -98,12 +98,14 @@ func (v *view) judgeFresh(p *Instance, deaf int) (lost, doubt string) {
 	return "", "its writes take long"
 }
 
-// fed counts the members from which a primary should have got acknowledgements by now. That a connection is there says little: of a member that fell silent without
-// a word, it stays for minutes; and where it is new, what had waited for it is only about to be acknowledged.
+// fed counts the members from which a primary should have got acknowledgements by now: those that heard of it clearly after its last commit. That a connection is
+// there says little: of a member that fell silent without a word, it stays for minutes; and where it is new, what had waited for it is only about to be acknowledged.
+// Nor does a member's word from before its silence: whoever is cut off, and with it the primary's writes, said a moment ago that all was well.
 func (v *view) fed(p *Instance) int {
+	since := p.Seen.Add(v.o.Timing.CutOff/2 - p.Status.Serving.ProbeAgo)
 	return len(v.those(p.Status.Serving.Attached, func(m *Instance) bool {
 		r := m.Status.Receiver
-		return v.o.well(m) && r.State == ReceiverRunning && r.Source == p.ID && !r.Fresh && r.HeardAgo <= v.o.Timing.CutOff
+		return v.o.well(m) && r.State == ReceiverRunning && r.Source == p.ID && !r.Fresh && r.HeardAgo <= v.o.Timing.CutOff && m.read().Add(-r.HeardAgo).After(since)
 	}))
 }
 

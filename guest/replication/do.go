@@ -40,7 +40,7 @@ func (s *Server) do(ctx context.Context, r durability.Record, a failover.Act, me
 	case failover.ActStop:
 		return s.stop(ctx)
 	case failover.ActDrain:
-		return s.acting(ctx, "START REPLICA SQL_THREAD")
+		return s.drain(ctx)
 	case failover.ActPoint:
 		return s.point(ctx, a.Source, members)
 	case failover.ActStart:

@@ -51,6 +51,16 @@ func (s *Server) stop(ctx context.Context) error {
 	})
 }
 
+// drain has the applier run.
+func (s *Server) drain(ctx context.Context) error {
+	return s.act.use(ctx, func(ctx context.Context, c *sql.Conn) error {
+		if ch, err := readChannel(ctx, c); err != nil || ch.applier == "ON" {
+			return err
+		}
+		return run(ctx, c, "START REPLICA SQL_THREAD")
+	})
+}
+
 // point points the receiver at a member. Relay logs that hold what was not applied are never given up: with both threads stopped, MySQL deletes them.
 // So the applier runs meanwhile wherever MySQL allows that, which is whenever the channel was set up before.
 func (s *Server) point(ctx context.Context, source string, members map[string]protocol.Member) error {

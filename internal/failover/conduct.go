@@ -64,7 +64,7 @@ func Conduct(instance string, r durability.Record, s Status) Act {
 	case RoleReplica:
 		return first(retire(s, false), follow(d, s))
 	case RoleStopped:
-		return first(retire(s, false), stop(s))
+		return first(retire(s, false), stand(s))
 	default:
 		return first(retire(s, true), stop(s))
 	}
@@ -127,6 +127,18 @@ func quiesce(s Status) Act {
 func stop(s Status) Act {
 	if s.Receiver.State != ReceiverStopped {
 		return Act{Kind: ActStop}
+	}
+	return Act{Kind: ActNone}
+}
+
+// stand is what a member does between two primaries: it receives nothing, and applies what it received. Where mysqld was started meanwhile, nobody has it do that otherwise,
+// and whoever takes over has to have.
+func stand(s Status) Act {
+	if a := stop(s); a.Kind != ActNone {
+		return a
+	}
+	if !s.drained() && s.Applier == "" {
+		return Act{Kind: ActDrain, Reason: "whoever takes over has applied everything that it received"}
 	}
 	return Act{Kind: ActNone}
 }

@@ -91,7 +91,12 @@ func TestConduct(t *testing.T) {
 		{"stopped: it stops", "b", failing, following(settled, "b"), Act{Kind: ActStop}},
 		{"stopped: 3.4: connecting is not stopped", "b", failing, replica(func(s *Status) { s.Receiver.State = ReceiverConnecting }), Act{Kind: ActStop}},
 		{"stopped: it stands", "b", failing, replica(func(s *Status) { s.Receiver.State = ReceiverStopped }), Act{Kind: ActNone}},
-		{"stopped: relay logs stay", "b", failing, replica(func(s *Status) { s.Receiver.State, s.Retrieved = ReceiverStopped, trx(90, 110) }), Act{Kind: ActNone}},
+		{"3.5: stopped, and mysqld was started anew: what was received is applied", "b", failing,
+			replica(func(s *Status) { s.Receiver.State, s.Retrieved = ReceiverStopped, trx(90, 110) }), Act{Kind: ActDrain, Reason: "whoever takes over"}},
+		{"stopped: an applier that gave up stays as it is, and says why", "b", failing,
+			replica(func(s *Status) {
+				s.Receiver.State, s.Retrieved, s.Applier = ReceiverStopped, trx(90, 110), "1062: duplicate"
+			}), Act{Kind: ActNone}},
 
 		{"quiesced: clients out first", "a", handing, leading(settled), Act{Kind: ActShut}},
 		{"quiesced: a commit that waits may still be acknowledged", "a", handing, primary(func(s *Status) { s.Offline, s.Serving.Waiting = true, 1 }), Act{

@@ -190,6 +190,11 @@ func (h *Host) balance(ctx context.Context, next map[string]protocol.Endpoint) e
 				"took", time.Since(began).Round(100*time.Microsecond).String())
 		}
 	}
+	for id := range was {
+		if _, known := next[id]; !known {
+			h.log.Info("clients are led nowhere: the cluster is gone", "op", "endpoints", "cluster", id, "took", time.Since(began).Round(100*time.Microsecond).String())
+		}
+	}
 	if h.endpoints.relate(next) {
 		if err := h.setFirewall(ctx); err != nil {
 			return err

@@ -162,6 +162,7 @@ func (s *scenario) gapBelow(most, from time.Duration) time.Duration {
 var outages = []lesson{
 	{"4.14_coordination_is_away_and_nobody_is_cut_off", slow, coordinationIsAway},
 	{"3.8_whoever_decides_hangs_in_a_failover", slow, managerHangs},
+	{"3.5_the_successor_crashes_before_it_has_applied_what_it_received", slow, successorsCrash},
 	{"4.15_everything_crashes_and_it_is_said_for_whom_the_cluster_waits", slow, everythingCrashes},
 	{"4.17_the_host_reboots", slow, hostReboots},
 }
@@ -199,7 +200,29 @@ func managerHangs(s *scenario) {
 		Strike: func(context.Context) error { return p.Signal(syscall.SIGSTOP) },
 		Undo:   func(context.Context) error { return p.Signal(syscall.SIGCONT) },
 	}
-	var stuck []fault.Fault
+	stuck := s.stuckSuccessors(old, replicas)
+	s.do(hangs)
+	s.pause(4 * time.Second)
+	s.heal(hangs)
+	s.heal(stuck...)
+	s.ledBy(soon, replicas...)
+	s.writesGoOn(soon)
+}
+
+// successorsCrash: the primary is gone, and before its successor has applied what it received, all who could be crash. Where MySQL is started anew nobody applies anything.
+func successorsCrash(s *scenario) {
+	old, replicas := s.roles()
+	s.stuckSuccessors(old, replicas)
+	for _, m := range replicas {
+		s.do(fault.KillProgram(m.Container, mysqld))
+	}
+	s.ledBy(soon, replicas...)
+	s.writesGoOn(soon)
+}
+
+// stuckSuccessors has the primary die while its replicas do not come to apply what they received.
+func (s *scenario) stuckSuccessors(old *member, replicas []*member) (stuck []fault.Fault) {
+	s.Helper()
 	for _, m := range replicas {
 		stuck = append(stuck, s.locked(m))
 	}
@@ -212,12 +235,7 @@ func managerHangs(s *scenario) {
 		}
 		return nil
 	})
-	s.do(hangs)
-	s.pause(4 * time.Second)
-	s.heal(hangs)
-	s.heal(stuck...)
-	s.ledBy(soon, replicas...)
-	s.writesGoOn(soon)
+	return stuck
 }
 
 // everythingCrashes: all mysqlds at once, and the replicas' agents hang: the primary opens only when somebody holds all that it brought back. It says for whom it waits.

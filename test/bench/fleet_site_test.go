@@ -36,7 +36,7 @@ func onZooKeeperAndRabbitMQ(b *testing.B) *site {
 	b.Helper()
 	ca, err := pki.NewCA("bench")
 	require.NoError(b, err)
-	ensemble, rabbit := zktest.StartForFleet(b, 3, ca), rabbitmqtest.StartOn(b, "127.0.0.1", ca)
+	ensemble, rabbit := zktest.StartForFleet(b, 3, ca), rabbitmqtest.StartOn(b, "127.0.0.1", ca, rabbitmqtest.ForMany)
 	const name = "huker"
 	s := &site{
 		ca: ca, guests: true,

@@ -45,12 +45,14 @@ type Server struct {
 	Password   string // of Root, for the management
 	CA         *pki.CA
 
-	ip    string
-	dir   string
-	env   []string
-	cmd   *exec.Cmd
-	names *exec.Cmd // Erlang's name server
-	epmd  string    // its port
+	ip  string
+	dir string
+
+	settings []string
+	env      []string
+	cmd      *exec.Cmd
+	names    *exec.Cmd // Erlang's name server
+	epmd     string    // its port
 }
 
 // Start runs a server on loopback, with an authority of its own.
@@ -61,11 +63,15 @@ func Start(t testing.TB) *Server {
 	return StartOn(t, "127.0.0.1", ca)
 }
 
-// StartOn runs a server on an address of this machine.
-func StartOn(t testing.TB, ip string, ca *pki.CA) *Server {
+// ForMany are settings for thousands of queues. It sets three files aside for each, by the number of files that it may have open if it is not told another, and waits for ever
+// where there are none left; and it looks after each queue every five seconds, which takes more than all the rest.
+const ForMany = "-rabbit file_handles_high_watermark 262144 -rabbit quorum_tick_interval 60000"
+
+// StartOn runs a server on an address of this machine, with settings as Erlang's command line has them.
+func StartOn(t testing.TB, ip string, ca *pki.CA, settings ...string) *Server {
 	t.Helper()
 	testenv.RequireBinary(t, program)
-	s := &Server{Address: freeAddress(t, ip), CA: ca, Password: rand.Text(), dir: t.TempDir(), ip: ip}
+	s := &Server{Address: freeAddress(t, ip), CA: ca, Password: rand.Text(), dir: t.TempDir(), ip: ip, settings: settings}
 	management := freeAddress(t, ip)
 	s.Management = "https://" + management
 	s.prepare(t, port(t, s.Address), port(t, management))
@@ -110,7 +116,7 @@ func (s *Server) prepare(t testing.TB, amqp, management string) {
 		"ERL_EPMD_ADDRESS=127.0.0.1", "RABBITMQ_MNESIA_BASE="+filepath.Join(s.dir, "data"), "RABBITMQ_LOG_BASE="+filepath.Join(s.dir, "log"),
 		"RABBITMQ_CONFIG_FILE="+config, "RABBITMQ_ENABLED_PLUGINS_FILE="+write("enabled_plugins", []byte("[rabbitmq_management,rabbitmq_auth_mechanism_ssl].\n")),
 		"RABBITMQ_PID_FILE="+filepath.Join(s.dir, "pid"), "RABBITMQ_GENERATED_CONFIG_DIR="+filepath.Join(s.dir, "generated"), "RABBITMQ_LOGS=-",
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none", "ERL_CRASH_DUMP="+filepath.Join(s.dir, "crash"),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none "+strings.Join(s.settings, " "), "ERL_CRASH_DUMP="+filepath.Join(s.dir, "crash"),
 		"RUNNING_UNDER_SYSTEMD=true") // has the script become the server, in place of its parent: it is to end with the test, however that ends
 }
 

@@ -30,7 +30,7 @@ type Balancer struct {
 	site      site
 	endpoints []Endpoint
 	rules     map[string]map[string][]string // as asked for last; nil: nothing yet
-	listed    string                         // how iptables-save lists that
+	listed    listing                        // how iptables-save lists that
 }
 
 // NewBalancer makes one for a deployment, whose databases are on a bridge. Nothing is changed before Set.
@@ -107,7 +107,7 @@ func (b *Balancer) Ensure(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	now, err := b.list(ctx)
-	if err != nil || now == b.listed {
+	if err != nil || now.inPlace() && now.same(b.listed, nil) {
 		return false, err
 	}
 	return true, b.apply(ctx, b.rules, true)
@@ -122,7 +122,7 @@ func (b *Balancer) jumps() map[string][][2]string {
 	}
 }
 
-// apply hands iptables what differs from before; everything, if that is not to be trusted.
+// apply hands iptables what differs from before; everything, if that is not to be trusted. Clients wait for it, so that others' changes are looked for after it.
 func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]string, everything bool) error {
 	saved := map[string][]string{}
 	if everything {
@@ -140,10 +140,18 @@ func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]stri
 			return err
 		}
 	}
+	before, was := b.rules, b.listed
 	b.rules = rules
 	listed, err := b.list(ctx)
 	b.listed = listed
-	return err
+	if err != nil || everything {
+		return err
+	}
+	rewritten := func(table, chain string) bool { return !slices.Equal(before[table][chain], rules[table][chain]) }
+	if listed.inPlace() && listed.same(was, rewritten) {
+		return nil
+	}
+	return b.apply(ctx, rules, true)
 }
 
 // batch is what iptables-restore is told for one table. Chains are there before anybody asks them, and those that nobody asks any more go last.
@@ -158,9 +166,15 @@ func (b *Balancer) batch(table string, rules map[string][]string, saved []string
 	}
 	if everything {
 		for _, j := range slices.Backward(b.jumps()[table]) { // each becomes the first
-			if !firstOf(saved, j) {
-				jumps = append(jumps, fmt.Sprintf("-I %s 1 -j %s", j[0], j[1]))
+			if firstOf(saved, j) {
+				continue
 			}
+			for _, line := range saved { // it may be there, behind others' rules
+				if line == jump(j[0], j[1]) {
+					jumps = append(jumps, fmt.Sprintf("-D %s -j %s", j[0], j[1]))
+				}
+			}
+			jumps = append(jumps, fmt.Sprintf("-I %s 1 -j %s", j[0], j[1]))
 		}
 	}
 	old := map[string]bool{}
@@ -205,25 +219,46 @@ func (b *Balancer) ours(chain string) bool {
 	return slices.Contains([]string{c.fronts, c.back, c.refuse, c.guard, c.pass, c.judge}, chain) || strings.HasPrefix(chain, c.prefix)
 }
 
-// list gives our chains and the jumps to them, as iptables-save writes them.
-func (b *Balancer) list(ctx context.Context) (string, error) {
+// listing is our chains' rules, and the jumps to them, as iptables-save writes them.
+type listing struct {
+	rules map[string]map[string][]string // by table, and by the chain that they are in
+	apart bool                           // a jump is missing, or not before the rules of others
+}
+
+func (l listing) inPlace() bool { return !l.apart }
+
+// same says whether two listings have the same rules, but for chains that were rewritten.
+func (l listing) same(other listing, rewritten func(table, chain string) bool) bool {
+	for _, table := range []string{natTable, filterTable} {
+		for _, chain := range slices.Concat(slices.Collect(maps.Keys(l.rules[table])), slices.Collect(maps.Keys(other.rules[table]))) {
+			if !slices.Equal(l.rules[table][chain], other.rules[table][chain]) && (rewritten == nil || !rewritten(table, chain)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// list gives what there is.
+func (b *Balancer) list(ctx context.Context) (listing, error) {
 	saved, err := save(ctx)
 	if err != nil {
-		return "", err
+		return listing{}, err
 	}
-	var out []string
+	l := listing{rules: map[string]map[string][]string{}}
 	for _, table := range []string{natTable, filterTable} {
+		l.rules[table] = map[string][]string{}
 		for _, line := range saved[table] {
 			words := strings.Fields(line)
 			if len(words) >= 2 && words[0] == "-A" && (b.ours(words[1]) || b.ours(words[len(words)-1])) {
-				out = append(out, line)
+				l.rules[table][words[1]] = append(l.rules[table][words[1]], line)
 			}
 		}
 		for _, j := range b.jumps()[table] {
-			out = append(out, fmt.Sprint(j, firstOf(saved[table], j)))
+			l.apart = l.apart || !firstOf(saved[table], j)
 		}
 	}
-	return strings.Join(out, "\n"), nil
+	return l, nil
 }
 
 // save lists what is in the tables that Huker has rules in.
@@ -304,7 +339,7 @@ func (s *stale) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 func (b *Balancer) Remove(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rules, b.listed = nil, ""
+	b.rules, b.listed = nil, listing{}
 	saved, err := save(ctx)
 	if err != nil {
 		return err

@@ -150,6 +150,25 @@ func TestEndpoints(t *testing.T) {
 		require.False(t, changed)
 	})
 
+	t.Run("what others changed before something else is set", func(t *testing.T) {
+		set(s.db)
+		// As Docker does whenever somebody makes a network.
+		iptables(t, "-D", "FORWARD", "-j", "DOCKER-USER")
+		iptables(t, "-I", "FORWARD", "1", "-j", "DOCKER-USER")
+		set("")
+		for _, c := range clients {
+			require.Equal(t, "refused", s.reaches(t, c, rw+":3306"), c)
+		}
+		iptables(t, "-t", "nat", "-F", "OUTPUT")
+		set(s.db)
+		for _, c := range clients {
+			require.Equal(t, "open", s.reaches(t, c, rw+":3306"), c)
+		}
+		changed, err := b.Ensure(t.Context())
+		require.NoError(t, err)
+		require.False(t, changed, "all is in its place")
+	})
+
 	t.Run("nothing is left", func(t *testing.T) {
 		require.NoError(t, b.Remove(t.Context()))
 		for _, table := range []string{"nat", "filter"} {

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -226,8 +227,11 @@ func (s *simulated) guest(session coord.Session, id string) {
 		Instance: id, AgentVersion: "bench", AgentSince: time.Now(), ConfigMemMB: s.memory, VolumeUsed: 1 << 28, VolumeSize: 5 << 30,
 		Mysqld: protocol.MysqldStatus{State: protocol.MysqldServing, Version: "9.7.4", UUID: id, Pid: 1, Since: time.Now()},
 	})
-	if err == nil {
-		err = s.root.Coord.Apply(context.WithoutCancel(s.b.Context()), coord.Put(protocol.GuestStatusKey(id), status, session))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.b.Context()), 5*time.Minute)
+	defer cancel()
+	for again := err == nil; again; { // as an agent does
+		err = s.root.Coord.Apply(ctx, coord.Put(protocol.GuestStatusKey(id), status, session))
+		again = errors.Is(err, coord.ErrUnavailable) && ctx.Err() == nil
 	}
 	if err != nil {
 		s.b.Errorf("%s: %v", id, err)

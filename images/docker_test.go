@@ -74,8 +74,10 @@ func TestBuildOnceOnly(t *testing.T) {
 	require.Equal(t, "huker/mysql:"+first.Facts.Version+"-"+first.Facts.Content[:12], first.Ref)
 	require.Less(t, first.Size, int64(300e6), "the image grew: images/README.md says what it should weigh")
 
+	began := time.Now()
 	again, err := b.Build(t.Context(), e, nil)
 	require.NoError(t, err)
+	require.Less(t, time.Since(began), time.Second)
 	require.True(t, again.Reused)
 	require.Equal(t, first.ID, again.ID)
 
@@ -246,8 +248,10 @@ func TestBuildService(t *testing.T) {
 	removeImage(t, docker, built.Ref)
 	require.False(t, built.Reused)
 
+	began := time.Now()
 	again, err := b.BuildService(t.Context(), dir, "1.2.3", nil)
 	require.NoError(t, err)
+	require.Less(t, time.Since(began), time.Second)
 	require.True(t, again.Reused)
 	require.Equal(t, built.Ref, again.Ref)
 

@@ -107,7 +107,7 @@ func (b *Balancer) Ensure(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	now, err := b.list(ctx)
-	if err != nil || now.inPlace() && now.same(b.listed, nil) {
+	if err != nil || now.inPlace && now.same(b.listed, nil) {
 		return false, err
 	}
 	return true, b.apply(ctx, b.rules, true)
@@ -148,7 +148,7 @@ func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]stri
 		return err
 	}
 	rewritten := func(table, chain string) bool { return !slices.Equal(before[table][chain], rules[table][chain]) }
-	if listed.inPlace() && listed.same(was, rewritten) {
+	if listed.inPlace && listed.same(was, rewritten) {
 		return nil
 	}
 	return b.apply(ctx, rules, true)
@@ -221,11 +221,9 @@ func (b *Balancer) ours(chain string) bool {
 
 // listing is our chains' rules, and the jumps to them, as iptables-save writes them.
 type listing struct {
-	rules map[string]map[string][]string // by table, and by the chain that they are in
-	apart bool                           // a jump is missing, or not before the rules of others
+	rules   map[string]map[string][]string // by table, and by the chain that they are in
+	inPlace bool                           // each jump is there, once, and before the rules of others
 }
-
-func (l listing) inPlace() bool { return !l.apart }
 
 // same says whether two listings have the same rules, but for chains that were rewritten.
 func (l listing) same(other listing, rewritten func(table, chain string) bool) bool {
@@ -245,7 +243,7 @@ func (b *Balancer) list(ctx context.Context) (listing, error) {
 	if err != nil {
 		return listing{}, err
 	}
-	l := listing{rules: map[string]map[string][]string{}}
+	l := listing{rules: map[string]map[string][]string{}, inPlace: true}
 	for _, table := range []string{natTable, filterTable} {
 		l.rules[table] = map[string][]string{}
 		for _, line := range saved[table] {
@@ -255,7 +253,7 @@ func (b *Balancer) list(ctx context.Context) (listing, error) {
 			}
 		}
 		for _, j := range b.jumps()[table] {
-			l.apart = l.apart || !firstOf(saved[table], j)
+			l.inPlace = l.inPlace && firstOf(saved[table], j)
 		}
 	}
 	return l, nil

@@ -49,9 +49,16 @@ func (n *node) cloneFrom(donor protocol.Member) error {
 			}
 		}
 	})
+	old, err := n.db.Conn(ctx) // ends when mysqld no longer takes sessions, and not before: one that is on its way down answers for a while
+	n.ok(err)
+	defer func() { _ = old.Close() }()
 	if err := n.server.Clone(ctx, donor, nil); err != nil {
 		return err
 	}
+	for old.PingContext(ctx) == nil {
+		<-time.After(time.Millisecond)
+	}
+	n.ok(ctx.Err())
 	n.disconnect()
 	n.connect()
 	return nil

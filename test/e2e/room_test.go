@@ -70,9 +70,8 @@ type filler struct {
 	others  sync.Map     // errors that should not be
 }
 
-func (f *filler) run(ctx context.Context, writers int) (wait func()) {
+func (f *filler) run(ctx context.Context, writers int, wg *sync.WaitGroup) {
 	var next atomic.Int64
-	var wg sync.WaitGroup
 	row := bytes.Repeat([]byte("a row. "), 32<<10)
 	for range writers {
 		wg.Go(func() {
@@ -96,7 +95,6 @@ func (f *filler) run(ctx context.Context, writers int) (wait func()) {
 			}
 		})
 	}
-	return wg.Wait
 }
 
 // check: all that was acknowledged is there, and nobody met another error than that which says why.
@@ -152,11 +150,13 @@ func TestDiskFills(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var pids []int
+	var writing sync.WaitGroup
 	for n, f := range fillers {
 		pids = append(pids, p.process(ids[n], "mysqld"))
-		wait := f.run(ctx, 8)
-		defer func() { stop(); wait() }()
+		f.run(ctx, 8, &writing)
 	}
+	defer writing.Wait()
+	defer stop()
 	began := time.Now()
 	for n, f := range fillers {
 		require.Eventually(t, func() bool { return f.refused.Load() > 100 }, 40*time.Second, 20*time.Millisecond, "%s is not refused; %d rows", ids[n], f.count.Load())
@@ -197,6 +197,7 @@ func TestDiskFills(t *testing.T) {
 		p.await(id, "well", func(_ int, i map[string]any) bool { return i["fault"] == nil && i["status"] == "ACTIVE" })
 	}
 	stop()
+	writing.Wait() // what is answered while it is checked is not what was there
 	for n, f := range fillers {
 		f.check(t)
 		require.Equal(t, pids[n], p.process(ids[n], "mysqld"))

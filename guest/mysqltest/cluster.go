@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -173,4 +174,23 @@ func (m *Member) Pause(on bool) error {
 		return fmt.Errorf("docker %s: %w: %s", verb, err, out)
 	}
 	return nil
+}
+
+// Deaf has nothing of what others send reach the member, until undone. What it sends reaches them.
+func (m *Member) Deaf(others ...*Member) (undo func() error, err error) {
+	pid, err := m.docker("inspect", "-f", "{{.State.Pid}}", m.name)
+	if err != nil {
+		return nil, fmt.Errorf("docker inspect: %w: %s", err, pid)
+	}
+	rules := func(verb string) error {
+		for _, o := range others {
+			// #nosec G204 -- a number of Docker's, and an address
+			out, err := exec.Command("nsenter", "--net=/proc/"+strings.TrimSpace(string(pid))+"/ns/net", "iptables", "--wait", verb, "INPUT", "-s", o.Address, "-j", "DROP").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("iptables %s: %w: %s", verb, err, out)
+			}
+		}
+		return nil
+	}
+	return func() error { return rules("-D") }, rules("-A")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -368,4 +369,26 @@ func TestSeals(t *testing.T) {
 	if s := a.status(); s.Serving.Seal.Epoch != 0 || !s.Serving.Proven {
 		t.Errorf("%+v", s.Serving)
 	}
+}
+
+// TestLostAcknowledgements: what members say is lost, with their connections: of a commit, and of what was committed to have them acknowledge that. They have it all,
+// and do not say so again; nobody writes. It comes to its end.
+func TestLostAcknowledgements(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	a, b, c, _ := serving(l)
+	hear, err := a.Deaf(b.Member, c.Member)
+	a.ok(err)
+	write := a.begin("INSERT INTO d.t VALUES (2)")
+	a.await(waiters, "1")
+	// The commit, what helps it, and the agent's probe. Only the first is seen to wait: the others wait for their turn to.
+	l.until("others wait behind it", func() bool { return a.status().Owned.Count() == 3 }, a)
+	written := a.status().Owned
+	l.until("members have it all", func() bool { return b.status().Executed.Contains(written) && c.status().Executed.Contains(written) })
+	for _, id := range strings.Fields(a.value("SELECT GROUP_CONCAT(PROCESSLIST_ID SEPARATOR ' ') FROM performance_schema.threads WHERE PROCESSLIST_COMMAND LIKE 'Binlog Dump%'")) {
+		a.exec("KILL " + id)
+	}
+	a.ok(hear())
+	l.until("an acknowledgement", func() bool { return ended(write) }, a, b, c)
+	a.await(waiters, "0")
 }

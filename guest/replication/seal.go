@@ -21,9 +21,6 @@ const probeEvery = 500 * time.Millisecond
 // probeSeldom is the same while clients cannot write anyway, for want of room: each takes some 400 bytes in the binary log, which would be 70 MB a day.
 const probeSeldom = 10 * time.Second
 
-// nudgeAfter is how long commits wait before that helps which enough members could acknowledge.
-const nudgeAfter = 100 * time.Millisecond
-
 // keptSeals is how many rows the journal keeps.
 const keptSeals = 100
 
@@ -125,35 +122,15 @@ func (s *Server) keepWriting(st failover.Status, r durability.Record) {
 	}
 	s.mu.Lock()
 	due := role == failover.RolePrimary && st.Serving.Proven && time.Since(s.begun) >= every
-	switch {
-	case st.Serving.Waiting == 0 || len(st.Serving.Attached) < st.Serving.Acks:
-		s.stuck = time.Time{}
-	case s.stuck.IsZero():
-		s.stuck = time.Now()
-	}
-	nudge := !s.stuck.IsZero() && time.Since(s.stuck) >= nudgeAfter
-	if nudge {
-		s.stuck = time.Now()
-	}
 	s.mu.Unlock()
 	var errs []error
 	if due {
 		errs = append(errs, s.probe())
 	}
-	if nudge {
-		errs = append(errs, s.nudge())
-	}
+	errs = append(errs, s.help(st.Serving))
 	if err := errors.Join(errs...); err != nil {
 		s.log.Warn("a write does not get through", "op", "probe", "err", err)
 	}
-}
-
-// nudge commits something. A member that received a transaction, and whose acknowledgement was lost with its connection, or which acknowledged nothing then, does not
-// acknowledge it when it is back (seen on 9.7.4): the commit waits until something later is acknowledged, for ever if nobody writes. FLUSH OPTIMIZER_COSTS is in the
-// binary log, does next to nothing, and needs neither a table nor a lock.
-func (s *Server) nudge() error {
-	_, err := s.launch(taskNudge, "", func(ctx context.Context, c *sql.Conn) error { return run(ctx, c, "FLUSH OPTIMIZER_COSTS") })
-	return err
 }
 
 // probe begins a write of the agent's own, unless one is on its way, and does not wait for it.

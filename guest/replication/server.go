@@ -35,8 +35,8 @@ const (
 	actTimeout = 5 * time.Second
 	// heartbeat is how often a source that has nothing to say says so, in seconds.
 	heartbeat = 0.5
-	// MinConnections is how many connections the pool given to New must allow. They are opened ahead of need, and kept.
-	MinConnections = 10
+	// MinConnections is how many connections the pool given to New must allow. All but those for a clone and for further nudges are opened ahead of need, and kept.
+	MinConnections = 10 + maxNudges - 1
 )
 
 // Server is one mysqld, in one of its runs. It is safe for concurrent use: one act and one reading exclude each other.
@@ -65,7 +65,8 @@ type Server struct {
 	tried  time.Time // when the first one was begun of those that were not committed yet
 	begun  time.Time // when the last one was begun
 	held   time.Time // when clients were last tried to be refused, and statements that write kept that from taking effect
-	stuck  time.Time // since when commits wait though there are enough who could acknowledge them; or when that was last done something about
+	links  []uint64  // the connections of who acknowledges, when the status was last read
+	nudges nudges
 }
 
 // memory is what is known of this run of mysqld, and cannot be read.
@@ -103,10 +104,13 @@ func New(db *sql.DB, since time.Time, cfg Config) (*Server, error) {
 		cfg: cfg, since: since, log: cfg.Log.With("instance", cfg.Instance), turn: make(chan struct{}, 1), tasks: map[string]*task{},
 		look: newSession(db, setupAct), act: newSession(db, setupAct), hand: newSession(db, setupAct), lanes: map[string]*session{
 			taskReadOnly: newSession(db, setupTask), taskGuard: newSession(db, setupGuard), taskAdmit: newSession(db, setupOwn), taskSeal: newSession(db, setupTask),
-			taskProbe: newSession(db, setupTask), taskNudge: newSession(db, setupTask), taskClone: newSession(db, setupTask),
+			taskProbe: newSession(db, setupTask), taskClone: newSession(db, setupTask),
 		},
 	}
 	s.lanes[taskStop] = s.lanes[taskReadOnly] // nothing asks for both at once
+	for _, name := range nudgeNames {
+		s.lanes[name] = newSession(db, setupTask)
+	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -119,11 +123,14 @@ func (s *Server) Close() {
 		c.close()
 	}
 	s.lanes[taskClone].close()
+	for _, name := range nudgeNames[1:] {
+		s.lanes[name].close()
+	}
 }
 
-// sessions are those that are opened ahead: all but the one for a clone.
+// sessions are those that are opened ahead: all but the one for a clone, and those for nudges after the first.
 func (s *Server) sessions() []*session {
-	return []*session{s.look, s.act, s.hand, s.lanes[taskReadOnly], s.lanes[taskGuard], s.lanes[taskAdmit], s.lanes[taskSeal], s.lanes[taskProbe], s.lanes[taskNudge]}
+	return []*session{s.look, s.act, s.hand, s.lanes[taskReadOnly], s.lanes[taskGuard], s.lanes[taskAdmit], s.lanes[taskSeal], s.lanes[taskProbe], s.lanes[nudgeNames[0]]}
 }
 
 // turnOf has f run while no other reading or act does. When ctx ends before f does, f goes on, within its own bound.

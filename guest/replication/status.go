@@ -170,6 +170,9 @@ func (s *Server) status(ctx context.Context, r durability.Record, members map[st
 		}
 		s.learn(r, s.name(now.uuid, r))
 		s.proveOff(ctx, now)
+		s.mu.Lock()
+		s.links = now.links()
+		s.mu.Unlock()
 		st = s.describe(now, r, members)
 		return readSets(ctx, c, &st) // after all that says that they do not change any more
 	})

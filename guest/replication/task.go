@@ -15,7 +15,6 @@ const (
 	taskAdmit    = "admit"
 	taskSeal     = "seal"
 	taskProbe    = "probe"
-	taskNudge    = "nudge"
 	taskClone    = "clone"
 )
 

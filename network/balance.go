@@ -30,7 +30,8 @@ type Balancer struct {
 	site      site
 	endpoints []Endpoint
 	rules     map[string]map[string][]string // as asked for last; nil: nothing yet
-	listed    listing                        // how iptables-save lists that
+	listed    listing                        // how iptables-save listed that when it was last looked at
+	rewritten map[[2]string]bool             // tables' chains that were written since
 }
 
 // NewBalancer makes one for a deployment, whose databases are on a bridge. Nothing is changed before Set.
@@ -80,7 +81,8 @@ func (b *Balancer) loopback() error {
 	return nil
 }
 
-// Set replaces all endpoints. Only what differs is written, in one step for each table; when that fails the former rules stand.
+// Set replaces all endpoints. Only what differs is written, in one step for each table; when that fails the former rules stand. Clients wait for it, so it does not look
+// at what others did to the rest: Ensure is to follow soon.
 func (b *Balancer) Set(ctx context.Context, endpoints []Endpoint) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,7 +101,7 @@ func (b *Balancer) Set(ctx context.Context, endpoints []Endpoint) error {
 	return b.forget(was)
 }
 
-// Ensure puts back what others changed since Set.
+// Ensure puts back what others changed.
 func (b *Balancer) Ensure(ctx context.Context) (changed bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,8 +109,12 @@ func (b *Balancer) Ensure(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	now, err := b.list(ctx)
-	if err != nil || now.inPlace && now.same(b.listed, nil) {
+	if err != nil {
 		return false, err
+	}
+	if now.inPlace && now.same(b.listed, b.rewritten) {
+		b.listed, b.rewritten = now, nil
+		return false, nil
 	}
 	return true, b.apply(ctx, b.rules, true)
 }
@@ -122,7 +128,7 @@ func (b *Balancer) jumps() map[string][][2]string {
 	}
 }
 
-// apply hands iptables what differs from before; everything, if that is not to be trusted. Clients wait for it, so that others' changes are looked for after it.
+// apply hands iptables what differs from before; everything, if that is not to be trusted.
 func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]string, everything bool) error {
 	saved := map[string][]string{}
 	if everything {
@@ -140,18 +146,25 @@ func (b *Balancer) apply(ctx context.Context, rules map[string]map[string][]stri
 			return err
 		}
 	}
-	before, was := b.rules, b.listed
-	b.rules = rules
-	listed, err := b.list(ctx)
-	b.listed = listed
-	if err != nil || everything {
+	if everything {
+		b.rules = rules
+		var err error
+		b.listed, err = b.list(ctx)
+		b.rewritten = nil
 		return err
 	}
-	rewritten := func(table, chain string) bool { return !slices.Equal(before[table][chain], rules[table][chain]) }
-	if listed.inPlace && listed.same(was, rewritten) {
-		return nil
+	if b.rewritten == nil {
+		b.rewritten = map[[2]string]bool{}
 	}
-	return b.apply(ctx, rules, true)
+	for _, table := range []string{natTable, filterTable} {
+		for _, chain := range slices.Concat(slices.Collect(maps.Keys(rules[table])), slices.Collect(maps.Keys(b.rules[table]))) {
+			if !slices.Equal(b.rules[table][chain], rules[table][chain]) {
+				b.rewritten[[2]string{table, chain}] = true
+			}
+		}
+	}
+	b.rules = rules
+	return nil
 }
 
 // batch is what iptables-restore is told for one table. Chains are there before anybody asks them, and those that nobody asks any more go last.
@@ -226,10 +239,10 @@ type listing struct {
 }
 
 // same says whether two listings have the same rules, but for chains that were rewritten.
-func (l listing) same(other listing, rewritten func(table, chain string) bool) bool {
+func (l listing) same(other listing, rewritten map[[2]string]bool) bool {
 	for _, table := range []string{natTable, filterTable} {
 		for _, chain := range slices.Concat(slices.Collect(maps.Keys(l.rules[table])), slices.Collect(maps.Keys(other.rules[table]))) {
-			if !slices.Equal(l.rules[table][chain], other.rules[table][chain]) && (rewritten == nil || !rewritten(table, chain)) {
+			if !slices.Equal(l.rules[table][chain], other.rules[table][chain]) && !rewritten[[2]string{table, chain}] {
 				return false
 			}
 		}
@@ -337,7 +350,7 @@ func (s *stale) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 func (b *Balancer) Remove(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rules, b.listed = nil, listing{}
+	b.rules, b.listed, b.rewritten = nil, listing{}, nil
 	saved, err := save(ctx)
 	if err != nil {
 		return err

@@ -155,18 +155,26 @@ func TestEndpoints(t *testing.T) {
 		// As Docker does whenever somebody makes a network.
 		iptables(t, "-D", "FORWARD", "-j", "DOCKER-USER")
 		iptables(t, "-I", "FORWARD", "1", "-j", "DOCKER-USER")
+		ensure := func(want bool) {
+			changed, err := b.Ensure(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, want, changed)
+		}
 		set("")
+		ensure(true)
 		for _, c := range clients {
 			require.Equal(t, "refused", s.reaches(t, c, rw+":3306"), c)
 		}
 		iptables(t, "-t", "nat", "-F", "OUTPUT")
 		set(s.db)
+		ensure(true)
 		for _, c := range clients {
 			require.Equal(t, "open", s.reaches(t, c, rw+":3306"), c)
 		}
-		changed, err := b.Ensure(t.Context())
-		require.NoError(t, err)
-		require.False(t, changed, "all is in its place")
+		set("")
+		set(s.db, neighbour)
+		ensure(false) // what is set is no change of others
+		ensure(false)
 	})
 
 	t.Run("nothing is left", func(t *testing.T) {

@@ -40,8 +40,9 @@ const (
 	readMost  = 1500 * time.Millisecond
 	actMost   = 5 * time.Second
 	// A receiver that cannot connect tries again after a second at the soonest, and a new primary lets it in a few milliseconds after it was first
-	// asked. So it is started anew, after a wait that grows.
-	nudgeFirst = 40 * time.Millisecond
+	// asked. So it is started anew, after a wait that grows; one that is not known to have failed is given some time to connect.
+	nudgeFirst = 10 * time.Millisecond
+	nudgeBlind = 40 * time.Millisecond
 	nudgeMost  = time.Second
 	reopens    = 3 * time.Second // cloning is tried again
 )
@@ -239,11 +240,15 @@ func (p *player) nudgeReceiver(ctx context.Context, r durability.Record, s failo
 		p.nudge = 0
 		return nil
 	}
+	wait := p.nudge
+	if !s.Receiver.Refused {
+		wait = max(wait, nudgeBlind)
+	}
 	switch {
 	case p.nudge == 0:
 		p.nudge, p.nudged = nudgeFirst, now
 		return nil
-	case now.Sub(p.nudged) < p.nudge || p.nudge > nudgeMost:
+	case now.Sub(p.nudged) < wait || p.nudge > nudgeMost:
 		return nil
 	}
 	p.nudge, p.nudged = 2*p.nudge, now

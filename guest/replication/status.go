@@ -263,7 +263,7 @@ func (now reading) source(members map[string]protocol.Member) failover.Receiver 
 		out.State = failover.ReceiverRunning
 	case "OFF":
 	default: // CONNECTING, and what a newer MySQL may say
-		out.State = failover.ReceiverConnecting
+		out.State, out.Refused = failover.ReceiverConnecting, in.Number != 0
 	}
 	if id, ok := strings.CutPrefix(in.Note, sourceNote); ok && in.Host != "" {
 		if m, known := members[id]; !known || m.Address == in.Host {

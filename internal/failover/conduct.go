@@ -109,7 +109,9 @@ func retire(s Status, shut bool) Act {
 	return Act{Kind: ActNone}
 }
 
-// quiesce has a primary stand still, in a way that it can come back from. What waits for acknowledgements may still get them.
+// quiesce has a primary stand still, in a way that it can come back from. What waits for acknowledgements may still get them. Semi-sync goes off here already, where
+// nothing can be committed any more, and not when another one is the primary: MySQL looks once a second only whether nobody is to be heard of acknowledgements any
+// more, unless a replica's connection ends meanwhile, as all do then. A primary that opens again has it on before it can be written to.
 func quiesce(s Status) Act {
 	switch {
 	case s.Receiver.State != ReceiverStopped:
@@ -120,6 +122,8 @@ func quiesce(s Status) Act {
 		return Act{Kind: ActWait, Reason: "commits wait for acknowledgements"}
 	case s.Writes != WritesOff:
 		return Act{Kind: ActReadOnly}
+	case s.Serving.SemiSync:
+		return Act{Kind: ActAsynchronous}
 	}
 	return Act{Kind: ActNone}
 }

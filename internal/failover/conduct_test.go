@@ -104,8 +104,8 @@ func TestConduct(t *testing.T) {
 		}},
 		{"quiesced: then read-only", "a", handing, primary(func(s *Status) { s.Offline = true }), Act{Kind: ActReadOnly}},
 		{"quiesced: read-only under way", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesStopping }), Act{Kind: ActReadOnly}},
-		{"quiesced: semi-sync stays on, as it may have to open again", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesOff }),
-			Act{Kind: ActNone}},
+		{"quiesced: then no acknowledgements", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesOff }), Act{Kind: ActAsynchronous}},
+		{"quiesced: it stands", "a", handing, primary(func(s *Status) { s.Offline, s.Writes, s.Serving.SemiSync = true, WritesOff, false }), Act{Kind: ActNone}},
 		{"quiesced: in a failover too", "a", failing, leading(settled), Act{Kind: ActShut}},
 		{"quiesced: one that receives", "a", failing, primary(func(s *Status) { s.Receiver.State = ReceiverRunning }), Act{Kind: ActStop}},
 
@@ -220,6 +220,9 @@ func TestOrderOfActs(t *testing.T) {
 			[]ActKind{ActWritable, ActSeal, ActOpen}},
 		{"a primary that stood still opens again", "a", record(1), from(leading(record(1)), func(s *Status) { s.Offline, s.Writes = true, WritesOff }),
 			[]ActKind{ActWritable, ActOpen}},
+		{"and waits for acknowledgements again before it can be written to", "a", record(1),
+			from(leading(record(1)), func(s *Status) { s.Offline, s.Writes, s.Serving.SemiSync = true, WritesOff, false }),
+			[]ActKind{ActAcks, ActWritable, ActOpen}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, s := run(t, c.id, c.record, c.status); !slices.Equal(got, c.want) {

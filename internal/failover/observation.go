@@ -129,6 +129,7 @@ type Receiver struct {
 	Acknowledges bool          // rpl_semi_sync_replica_enabled was on when it was started
 	HeardAgo     time.Duration // since it last heard of its source, heartbeats included
 	Fresh        bool          // it has not been running for long: what had waited for it may not be acknowledged yet
+	Refused      bool          // it is connecting, and the last attempt has come to nothing: the next one is up to a second away
 	Broken       string        // why it cannot go on by itself ("1236": the source has purged what it needs); empty: it can
 }
 

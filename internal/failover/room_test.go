@@ -49,7 +49,8 @@ func TestConductWithoutRoom(t *testing.T) {
 		}), []ActKind{ActGuard, ActSeal}},
 		{"and opens, guarded", "b", opening.Establish(), from(leading(opening), func(s *Status) { s.Offline, s.Guarded, s.Room = true, true, low }),
 			[]ActKind{ActKeepSeal, ActOpen}},
-		{"a guarded primary hands over", "a", handing().Record, primary(func(s *Status) { s.Guarded, s.Room = true, low }), []ActKind{ActShut, ActReadOnly}},
+		{"a guarded primary hands over", "a", handing().Record, primary(func(s *Status) { s.Guarded, s.Room = true, low }),
+			[]ActKind{ActShut, ActReadOnly, ActAsynchronous}},
 
 		{"a replica receives nothing", "b", settled, replica(func(s *Status) { s.Room = low }), []ActKind{ActStop}},
 		{"nor does it begin to", "b", settled, replica(func(s *Status) { s.Room, s.Receiver.State = low, ReceiverStopped }), nil},

@@ -25,6 +25,9 @@ import (
 // than that is refused.
 const endpointsFile = "endpoints.json"
 
+// endpointsSoon is how long after a change it is looked whether others have changed anything: not in the middle of a failover.
+const endpointsSoon = 300 * time.Millisecond
+
 // Balancer leads clients to the servers behind endpoints. Set replaces all; Ensure puts back what others changed.
 type Balancer interface {
 	Set(ctx context.Context, endpoints []network.Endpoint) error
@@ -90,6 +93,8 @@ func (h *Host) watchEndpoints(ctx context.Context) error {
 	}
 	tick := time.NewTicker(h.cfg.Resync)
 	defer tick.Stop()
+	soon := time.NewTimer(endpointsSoon)
+	defer soon.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -105,7 +110,10 @@ func (h *Host) watchEndpoints(ctx context.Context) error {
 			default:
 				h.takeEndpoint(ctx, strings.TrimPrefix(e.Key, protocol.EndpointsKey+"/"), e.Entry)
 			}
+			soon.Reset(endpointsSoon)
 		case <-tick.C:
+			h.ensureEndpoints(ctx)
+		case <-soon.C:
 			h.ensureEndpoints(ctx)
 		}
 	}

@@ -41,6 +41,16 @@ func (e Endpoint) readers() []string {
 	return e.Readers
 }
 
+// destinations are all that clients are led to, now or at another time.
+func (e Endpoint) destinations() []string {
+	all := slices.Concat(e.writers(), e.readers())
+	for _, m := range e.Members {
+		all = append(all, m.Address)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func (e Endpoint) check() error {
 	addresses := append([]string{e.ReadWrite.Address}, e.readers()...)
 	for _, f := range []Front{e.ReadWrite, e.ReadOnly} {
@@ -166,8 +176,7 @@ func (e Endpoint) lead(c chainNames, nat, filter ruleset) {
 		nat.rule(c.fronts, "-d %s/32 -p tcp -m tcp --dport %d -j %s", f.Address, Port, chain)
 		if f.Port > 0 {
 			nat.rule(c.fronts, "-p tcp -m tcp --dport %d -m addrtype --dst-type LOCAL -j %s", f.Port, chain)
-		}
-		if f.Port > 0 && len(f.targets) == 0 {
+			// What was led somewhere is for nobody here any more. So the rule is there whether there are targets or not, and a failover changes one table only.
 			filter.rule(c.refuse, "-p tcp -m tcp --dport %d -m addrtype --dst-type LOCAL -j REJECT --reject-with tcp-reset", f.Port)
 		}
 		for i, target := range f.targets {
@@ -201,7 +210,7 @@ func (s site) toOthers(c chainNames, all []Endpoint, nat, filter ruleset) error 
 		return err
 	}
 	for _, e := range all {
-		for _, target := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(e.writers(), e.readers())))) {
+		for _, target := range e.destinations() {
 			if ip, err := netip.ParseAddr(target); err == nil && own.Contains(ip) {
 				continue
 			}

@@ -196,10 +196,7 @@ func (p *player) do(ctx context.Context, r durability.Record, s failover.Status,
 	switch act.Kind {
 	case failover.ActNone:
 		if err = p.nudgeReceiver(ctx, r, s); err == nil {
-			if r.Intent != nil {
-				return lookSoon
-			}
-			return lookEvery
+			return p.pace(r, s)
 		}
 	case failover.ActWait:
 		return 4 * lookSoon
@@ -230,6 +227,18 @@ func (p *player) do(ctx context.Context, r durability.Record, s failover.Status,
 		return lookSoon
 	}
 	return 0
+}
+
+// pace is when to look again at a server that does its part. While the primary changes there is something to be seen of who takes over, and of who does not reach it yet;
+// the others have told all that they have to, and every look is work for a machine that may have enough of it.
+func (p *player) pace(r durability.Record, s failover.Status) time.Duration {
+	switch {
+	case r.Intent == nil:
+		return lookEvery
+	case r.Intent.To != "" && r.Intent.To != p.cfg.Guest.Instance && s.Receiver.State != failover.ReceiverConnecting:
+		return 4 * lookSoon
+	}
+	return lookSoon
 }
 
 // nudgeReceiver starts a receiver anew that has not come through to a primary that is about to open, and needs it for that. Nobody else is worth it: MySQL tries again

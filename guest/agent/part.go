@@ -41,7 +41,7 @@ const (
 	actMost   = 5 * time.Second
 	// A receiver that cannot connect tries again after a second at the soonest, and a new primary lets it in a few milliseconds after it was first
 	// asked. So it is started anew, after a wait that grows; one that is not known to have failed is given some time to connect.
-	nudgeFirst = 10 * time.Millisecond
+	nudgeFirst = 20 * time.Millisecond
 	nudgeBlind = 40 * time.Millisecond
 	nudgeMost  = time.Second
 	reopens    = 3 * time.Second // cloning is tried again
@@ -235,10 +235,12 @@ func (p *player) pace(r durability.Record, s failover.Status) time.Duration {
 	switch {
 	case r.Intent == nil:
 		return lookEvery
-	case r.Intent.To != "" && r.Intent.To != p.cfg.Guest.Instance && s.Receiver.State != failover.ReceiverConnecting:
-		return 4 * lookSoon
+	case r.Intent.To == "" || r.Intent.To == p.cfg.Guest.Instance:
+		return lookSoon
+	case s.Receiver.State == failover.ReceiverConnecting:
+		return 2 * lookSoon
 	}
-	return lookSoon
+	return 4 * lookSoon
 }
 
 // nudgeReceiver starts a receiver anew that has not come through to a primary that is about to open, and needs it for that. Nobody else is worth it: MySQL tries again

@@ -40,9 +40,9 @@ const (
 	readMost  = 1500 * time.Millisecond
 	actMost   = 5 * time.Second
 	// A receiver that cannot connect tries again after a second at the soonest, and a new primary lets it in a few milliseconds after it was first
-	// asked. So it is started anew, after a wait that grows; one that is not known to have failed is given some time to connect.
+	// asked. So it is started anew, after a wait that grows; one that is not known to have failed is given time to connect.
 	nudgeFirst = 20 * time.Millisecond
-	nudgeBlind = 40 * time.Millisecond
+	nudgeBlind = 300 * time.Millisecond
 	nudgeMost  = time.Second
 	reopens    = 3 * time.Second // cloning is tried again
 )

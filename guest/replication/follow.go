@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/huker/huker/internal/durability"
 	"github.com/huker/huker/internal/protocol"
@@ -112,11 +113,12 @@ func (s *Server) start(ctx context.Context, r durability.Record, acknowledge boo
 		case ch.receiver != "OFF":
 			return fmt.Errorf("%w: the receiver is %s", ErrRefused, ch.receiver)
 		}
+		began := time.Now()
 		if err := runAll(ctx, c, fmt.Sprintf("SET GLOBAL sync_relay_log = %d", r.Policy.SyncRelayLog()),
 			fmt.Sprintf("SET GLOBAL rpl_semi_sync_replica_enabled = %t", acknowledge), "START REPLICA"); err != nil {
 			return err
 		}
-		s.remember(func(m *memory) { m.started = true })
+		s.remember(func(m *memory) { m.started, m.startedAt = true, began })
 		return nil
 	})
 }

@@ -25,12 +25,13 @@ func TestConnecting(t *testing.T) {
 	if s.Receiver.Source != a.Instance || !s.Receiver.Acknowledges || s.Receiver.Broken != "" {
 		t.Errorf("%+v", s.Receiver)
 	}
+	l.until("b fails to connect", func() bool { return b.status().Receiver.Refused })
 	learn(r.Begin(durability.Failover, "", "a test", time.Now(), time.Time{}), b)
 	began := time.Now()
 	l.settle(b)
 	took := time.Since(began)
 	l.logf("a receiver that cannot reach its source stopped after %s", took)
-	if s := b.status(); s.Receiver.State != failover.ReceiverStopped || s.Receiver.Acknowledges {
+	if s := b.status(); s.Receiver.State != failover.ReceiverStopped || s.Receiver.Acknowledges || s.Receiver.Refused {
 		t.Errorf("%+v", s.Receiver)
 	}
 	a.ok(a.Up())
@@ -49,6 +50,7 @@ func TestConnecting(t *testing.T) {
 	// A source that hangs: the receiver stops while it reads.
 	learn(r, b)
 	l.settle(a, b)
+	l.until("b has come through", func() bool { s := b.status(); return s.Receiver.State == failover.ReceiverRunning && !s.Receiver.Refused })
 	a.ok(a.Pause(true))
 	defer func() { _ = a.Pause(false) }()
 	learn(r.Begin(durability.Failover, "", "a test", time.Now(), time.Time{}), b)

@@ -81,6 +81,8 @@ type memory struct {
 	enforced int64
 	guarded  bool // when the status was last read
 	started  bool // the receiver was started, and not stopped since
+	// startedAt is when that was.
+	startedAt time.Time
 	// broken is why the receiver stopped by itself, until it hears of a source again.
 	broken   string
 	brokenAt time.Time

@@ -35,6 +35,7 @@ const stateQuery = `SELECT @@GLOBAL.server_uuid, @@GLOBAL.offline_mode, @@GLOBAL
   AND (SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_status') = 'ON',
  @@GLOBAL.rpl_semi_sync_source_wait_for_replica_count, @@GLOBAL.rpl_semi_sync_replica_enabled,
  (SELECT JSON_OBJECT('state', s.SERVICE_STATE, 'number', s.LAST_ERROR_NUMBER, 'text', s.LAST_ERROR_MESSAGE, 'host', c.HOST, 'note', c.PUBLIC_KEY_PATH,
+   'failed', TIMESTAMPDIFF(MICROSECOND, NULLIF(s.LAST_ERROR_TIMESTAMP, 0), NOW(6)),
    'heard', TIMESTAMPDIFF(MICROSECOND, NULLIF(GREATEST(s.LAST_HEARTBEAT_TIMESTAMP, s.LAST_QUEUED_TRANSACTION_END_QUEUE_TIMESTAMP,
      s.QUEUEING_TRANSACTION_START_QUEUE_TIMESTAMP), 0), NOW(6)))
   FROM performance_schema.replication_connection_status s JOIN performance_schema.replication_connection_configuration c USING (CHANNEL_NAME)
@@ -62,7 +63,8 @@ type receiver struct {
 	Text   string   `json:"text"`
 	Host   string   `json:"host"`
 	Note   string   `json:"note"`
-	Heard  *float64 `json:"heard"` // microseconds ago; nil: never
+	Failed *float64 `json:"failed"` // microseconds ago, at the last error; nil: there was none
+	Heard  *float64 `json:"heard"`  // microseconds ago; nil: never
 }
 
 type failure struct {
@@ -100,6 +102,7 @@ func orEmpty(s *string) string {
 
 // reading is a row of stateQuery.
 type reading struct {
+	begun                            time.Time
 	uuid                             string
 	offline, superReadOnly, readOnly bool
 	semi                             bool
@@ -112,7 +115,7 @@ type reading struct {
 }
 
 func (s *Server) read(ctx context.Context, c *sql.Conn) (reading, error) {
-	var r reading
+	r := reading{begun: time.Now()}
 	var semi sql.NullBool
 	var receives, failures, accounts, threads sql.Null[[]byte]
 	err := c.QueryRowContext(ctx, stateQuery, int64(semiTimeout), semiWaitPoint, accountHost, waiting).Scan(&r.uuid, &r.offline, &r.superReadOnly, &r.readOnly,
@@ -223,7 +226,7 @@ func (s *Server) describe(now reading, r durability.Record, members map[string]p
 	if st.Receiver.HeardAgo == never {
 		st.Receiver.HeardAgo = st.MysqldFor
 	}
-	st.Receiver.Broken = m.broken
+	st.Receiver.Broken, st.Receiver.Refused = m.broken, now.refused(m.startedAt)
 	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.probeAgo(st.Open(), guarded || s.guarding())
 	return st
 }
@@ -263,7 +266,7 @@ func (now reading) source(members map[string]protocol.Member) failover.Receiver 
 		out.State = failover.ReceiverRunning
 	case "OFF":
 	default: // CONNECTING, and what a newer MySQL may say
-		out.State, out.Refused = failover.ReceiverConnecting, in.Number != 0
+		out.State = failover.ReceiverConnecting
 	}
 	if id, ok := strings.CutPrefix(in.Note, sourceNote); ok && in.Host != "" {
 		if m, known := members[id]; !known || m.Address == in.Host {
@@ -303,6 +306,14 @@ func (s *Server) hear(now reading) memory {
 		}
 	})
 	return s.remembered()
+}
+
+// refused says whether a receiver has failed to connect since it was started. It tries again after a second; until it has failed it is on its way, and a source whose
+// replica is stopped as it comes in may look after its replicas' acknowledgements up to a second late.
+func (now reading) refused(started time.Time) bool {
+	in := now.receiver
+	return in != nil && in.State != "ON" && in.State != "OFF" && in.Number != 0 && in.Failed != nil && !started.IsZero() &&
+		time.Duration(*in.Failed)*time.Microsecond < now.begun.Sub(started)
 }
 
 // applier is why the applier does not work.

@@ -112,11 +112,21 @@ func (b *Balancer) Ensure(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if now.inPlace && now.same(b.listed, b.rewritten) {
+	if now.inPlace && now.same(b.listed, b.rewritten) && b.whole(now) {
 		b.listed, b.rewritten = now, nil
 		return false, nil
 	}
 	return true, b.apply(ctx, b.rules, true)
+}
+
+// whole says whether chains that were written and not looked at yet have as many rules as they were given: how iptables-save writes those is not known before.
+func (b *Balancer) whole(now listing) bool {
+	for c := range b.rewritten {
+		if len(now.rules[c[0]][c[1]]) != len(b.rules[c[0]][c[1]]) {
+			return false
+		}
+	}
+	return true
 }
 
 // jumps are from where our chains are asked, by table: before anybody else's rules.

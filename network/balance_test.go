@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -174,6 +175,16 @@ func TestEndpoints(t *testing.T) {
 		set("")
 		set(s.db, neighbour)
 		ensure(false) // what is set is no change of others
+		ensure(false)
+		set("")
+		set(s.db)
+		for line := range strings.Lines(iptables(t, "-t", "nat", "-S")) {
+			if rule := strings.Fields(line); strings.HasPrefix(line, "-A HUKER-T-") && slices.Contains(rule, s.db+":3306") {
+				iptables(t, append([]string{"-t", "nat", "-D"}, rule[1:]...)...)
+			}
+		}
+		ensure(true) // where they changed what was set a moment ago
+		require.Equal(t, "open", s.reaches(t, "host", rw+":3306"))
 		ensure(false)
 	})
 

@@ -179,7 +179,10 @@ type locks struct {
 type turn struct {
 	held   chan struct{} // of capacity 1: full while it is held
 	queued atomic.Bool   // a keep waits for it
-	died   atomic.Bool   // the container did, and nobody was told
+
+	telling sync.Mutex             // what is told of the container is told one after the other, whoever holds the lock
+	fallen  atomic.Pointer[string] // the container has ended, and nobody was told; it is what was told of it last
+	deaths  atomic.Int64           // how often it has
 }
 
 func (l *locks) of(instance string) *turn {

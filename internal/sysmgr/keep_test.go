@@ -168,6 +168,19 @@ func testKeepStartedAgain(t *testing.T, r *rig) {
 	r.awaitPublished(q, "its end is told", func(now protocol.ContainerStatus) bool { return now.Phase == string(runtime.PhaseExited) })
 }
 
+// testKeepEndWhileItHangs: so it is where somebody waits for the engine's answer about that container already.
+func testKeepEndWhileItHangs(t *testing.T, r *rig) {
+	r.cfg.Resync = shortResync
+	r.start()
+	q := r.request()
+	r.ensured(q)
+	r.engine.Inject(fake.Fault{Op: fake.OpInspect, Name: r.container(q), Hang: true})
+	asked := r.engine.Calls(fake.OpInspect)
+	r.eventually("a resync meets it", func() bool { return r.engine.Calls(fake.OpInspect) > asked })
+	require.NoError(t, r.engine.Exit(r.container(q), 137))
+	r.awaitPublished(q, "its end is told", func(now protocol.ContainerStatus) bool { return now.Phase == string(runtime.PhaseExited) })
+}
+
 func testKeepLimits(t *testing.T, r *rig) {
 	r.cfg.Resync = shortResync
 	r.start()

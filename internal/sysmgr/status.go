@@ -18,9 +18,10 @@ func (h *Host) settled(ctx context.Context, r protocol.EnsureRequest) (protocol.
 	h.backoffOf(r.Instance).trouble = nil
 	h.effect[r.Instance] = r.Generation
 	h.mu.Unlock()
+	deaths := h.locks.of(r.Instance).deaths.Load()
 	s, err := h.status(ctx, r, nil)
 	if err == nil {
-		h.publish(ctx, s)
+		h.publish(ctx, s, deaths)
 	}
 	return s, err
 }
@@ -42,21 +43,39 @@ func (h *Host) failed(ctx context.Context, r protocol.EnsureRequest, trouble err
 }
 
 func (h *Host) tell(ctx context.Context, r protocol.EnsureRequest, trouble error) {
+	deaths := h.locks.of(r.Instance).deaths.Load()
 	if s, err := h.status(ctx, r, trouble); err == nil {
-		h.publish(ctx, s)
+		h.publish(ctx, s, deaths)
 	}
 }
 
-// tellFallen says that a container has ended, though Docker may have started it again by now: what was in it is gone, and nodekeeper may go by what it said until
-// its session has run out. The engine is not asked: Docker does not answer for a container while it starts it again, and somebody has to take its place meanwhile.
-func (h *Host) tellFallen(ctx context.Context, instance string) {
+// fell notes that a container has ended.
+func (h *Host) fell(instance string) {
+	t := h.locks.of(instance)
 	h.mu.Lock()
 	last := h.published[instance]
 	h.mu.Unlock()
+	t.deaths.Add(1)
+	t.fallen.Store(&last)
+}
+
+// tellFallen says that a container has ended, if nobody has yet, though Docker may have started it again by now: what was in it is gone, and nodekeeper may go by what
+// it said until its session has run out. The engine is not asked: Docker does not answer for a container while it starts it again, and somebody has to take its place meanwhile.
+func (h *Host) tellFallen(ctx context.Context, instance string) {
+	t := h.locks.of(instance)
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	last := t.fallen.Swap(nil)
+	if last == nil {
+		return
+	}
+	h.mu.Lock()
+	now := h.published[instance]
+	h.mu.Unlock()
 	var s protocol.ContainerStatus
-	if json.Unmarshal([]byte(last), &s) == nil && s.Phase == string(runtime.PhaseRunning) {
+	if now == *last && json.Unmarshal([]byte(now), &s) == nil && s.Phase == string(runtime.PhaseRunning) {
 		s.Phase = string(runtime.PhaseExited)
-		h.publish(ctx, s)
+		h.put(ctx, s)
 	}
 }
 
@@ -96,8 +115,20 @@ func statusOf(state runtime.State, s protocol.ContainerStatus) protocol.Containe
 	return s
 }
 
-// publish writes the status where nodekeeper watches, if it changed. A failure is made good by the next resync.
-func (h *Host) publish(ctx context.Context, s protocol.ContainerStatus) {
+// publish tells a status that was read when the container had ended so many times. That it ran is not told any more when it has ended since: whoever looks after it then
+// tells how it is.
+func (h *Host) publish(ctx context.Context, s protocol.ContainerStatus, deaths int64) {
+	t := h.locks.of(s.Instance)
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	if s.Phase == string(runtime.PhaseRunning) && t.deaths.Load() != deaths {
+		return
+	}
+	h.put(ctx, s)
+}
+
+// put writes the status where nodekeeper watches, if it changed. A failure is made good by the next resync. The caller tells.
+func (h *Host) put(ctx context.Context, s protocol.ContainerStatus) {
 	data, err := json.Marshal(s)
 	if err != nil {
 		h.log.Error("encoding a container's status", "instance", s.Instance, "error", err)
@@ -122,6 +153,9 @@ func (h *Host) publish(ctx context.Context, s protocol.ContainerStatus) {
 
 // forget takes an instance's status out of coordination. A removal is not done before: nobody would take it out later.
 func (h *Host) forget(ctx context.Context, instance string) error {
+	t := h.locks.of(instance)
+	t.telling.Lock()
+	defer t.telling.Unlock()
 	if err := h.store.Apply(ctx, coord.Delete(protocol.HostContainerKey(h.cfg.Host, instance), 0)); err != nil {
 		return fmt.Errorf("taking back the container's status: %w", err)
 	}

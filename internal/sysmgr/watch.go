@@ -52,9 +52,12 @@ func (h *Host) watch(ctx context.Context) error {
 			}
 			if id := e.Labels[InstanceLabel]; id != "" && e.Kind != runtime.EventOOM {
 				if e.Kind == runtime.EventDied {
-					h.locks.of(id).died.Store(true)
+					h.fell(id)
 				}
-				h.work.Go(func() { h.keep(ctx, id, nil) })
+				h.work.Go(func() {
+					h.tellFallen(ctx, id) // whatever else goes on: the engine may not answer for whoever holds the lock
+					h.keep(ctx, id, nil)
+				})
 			}
 		}
 	}
@@ -125,9 +128,7 @@ func (h *Host) keepLocked(parent context.Context, instance string) {
 	if !ok {
 		return
 	}
-	if h.locks.of(instance).died.Swap(false) {
-		h.tellFallen(ctx, instance)
-	}
+	h.tellFallen(ctx, instance)
 	if err := h.renewAgent(&r); err != nil {
 		h.log.Error("handing out a newer agent", "op", "keep", "instance", instance, "error", err)
 	}

@@ -50,7 +50,10 @@ func TestConnecting(t *testing.T) {
 	// A source that hangs: the receiver stops while it reads.
 	learn(r, b)
 	l.settle(a, b)
-	l.until("b has come through", func() bool { s := b.status(); return s.Receiver.State == failover.ReceiverRunning && !s.Receiver.Refused })
+	l.until("b has come through", func() bool {
+		s := b.status()
+		return s.Receiver.State == failover.ReceiverRunning && !s.Receiver.Refused
+	})
 	a.ok(a.Pause(true))
 	defer func() { _ = a.Pause(false) }()
 	learn(r.Begin(durability.Failover, "", "a test", time.Now(), time.Time{}), b)

@@ -109,9 +109,9 @@ func retire(s Status, shut bool) Act {
 	return Act{Kind: ActNone}
 }
 
-// quiesce has a primary stand still, in a way that it can come back from. What waits for acknowledgements may still get them. Semi-sync goes off here already, where
-// nothing can be committed any more, and not when another one is the primary: MySQL looks once a second only whether nobody is to be heard of acknowledgements any
-// more, unless a replica's connection ends meanwhile, as all do then. A primary that opens again has it on before it can be written to.
+// quiesce has a primary stand still, in a way that it can come back from. What waits for acknowledgements may still get them. Semi-sync goes off as soon as nothing can be
+// committed any more, and not only when another one is the primary: MySQL's listener for acknowledgements sees that it is to end once a second, or when a replica's
+// connection ends, as all do when there is another primary; after that only the second is left. A primary that opens again has it on before it can be written to.
 func quiesce(s Status) Act {
 	switch {
 	case s.Receiver.State != ReceiverStopped:

@@ -26,6 +26,7 @@ import (
 	"github.com/huker/huker/network"
 	"github.com/huker/huker/runtime"
 	"github.com/huker/huker/runtime/fake"
+	"github.com/huker/huker/test/chaos/workload"
 )
 
 func (s *simulated) subnet(host int) string { return fmt.Sprintf("10.88.%d.0/24", host) }
@@ -231,7 +232,7 @@ func (s *simulated) guest(session coord.Session, id string) {
 	defer cancel()
 	for again := err == nil; again; { // as an agent does
 		err = s.root.Coord.Apply(ctx, coord.Put(protocol.GuestStatusKey(id), status, session))
-		again = errors.Is(err, coord.ErrUnavailable) && ctx.Err() == nil
+		again = errors.Is(err, coord.ErrUnavailable) && workload.Wait(ctx, 100*time.Millisecond) == nil
 	}
 	if err != nil {
 		s.b.Errorf("%s: %v", id, err)

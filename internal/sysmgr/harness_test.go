@@ -56,7 +56,7 @@ func TestSysmgr(t *testing.T) {
 			"Killed": testKilled, "NewerAgent": testNewerAgent,
 			"KeepDying": testKeepDying, "KeepOneTimer": testKeepOneTimer, "KeepAfterLostEvents": testKeepAfterLostEvents, "KeepRemovedByHand": testKeepRemovedByHand,
 			"KeepEngineRestart": testKeepEngineRestart, "KeepEngineAway": testKeepEngineAway, "KeepOneHangs": testKeepOneHangs, "KeepStartedAgain": testKeepStartedAgain,
-			"KeepEndWhileItHangs": testKeepEndWhileItHangs, "KeepLimits": testKeepLimits,
+			"KeepEndWhileItHangs": testKeepEndWhileItHangs, "KeepEndWhileItIsTold": testKeepEndWhileItIsTold, "KeepLimits": testKeepLimits,
 			"FirewallFlushed": testFirewallFlushed, "FirewallAtStart": testFirewallAtStart, "FirewallOneUnreadable": testFirewallOneUnreadable,
 			"Images": testImages, "Programs": testPrograms, "Terms": testTerms, "Place": testPlace, "Endpoints": testEndpoints,
 			"StatusAfterCoordination": testStatusAfterCoordination, "Announce": testAnnounce, "Inventory": testInventory, "Configuration": testConfiguration,
@@ -196,17 +196,18 @@ func (w *wall) flush() {
 	w.sets = nil
 }
 
-// faulty is a store some of whose changes fail.
+// faulty is a store some of whose changes fail, or are made and not answered at once.
 type faulty struct {
 	coord.Store
 
 	mu   sync.Mutex
 	fail func(coord.Op) error
+	made func(coord.Op)
 }
 
 func (f *faulty) Apply(ctx context.Context, ops ...coord.Op) error {
 	f.mu.Lock()
-	fail := f.fail
+	fail, made := f.fail, f.made
 	f.mu.Unlock()
 	for _, op := range ops {
 		if fail == nil {
@@ -216,7 +217,20 @@ func (f *faulty) Apply(ctx context.Context, ops ...coord.Op) error {
 			return err
 		}
 	}
-	return f.Store.Apply(ctx, ops...)
+	err := f.Store.Apply(ctx, ops...)
+	for _, op := range ops {
+		if err == nil && made != nil {
+			made(op)
+		}
+	}
+	return err
+}
+
+// after has f be called between each change and its answer.
+func (f *faulty) after(made func(coord.Op)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.made = made
 }
 
 func (f *faulty) set(fail func(coord.Op) error) {

@@ -180,9 +180,9 @@ type turn struct {
 	held   chan struct{} // of capacity 1: full while it is held
 	queued atomic.Bool   // a keep waits for it
 
-	telling sync.Mutex             // what is told of the container is told one after the other, whoever holds the lock
-	fallen  atomic.Pointer[string] // the container has ended, and nobody was told; it is what was told of it last
-	deaths  atomic.Int64           // how often it has
+	telling sync.Mutex                // what is told of the container is told one after the other, whoever holds the lock
+	fallen  atomic.Pointer[time.Time] // when the container ended, where nobody was told yet
+	deaths  atomic.Int64              // how often it has ended
 }
 
 func (l *locks) of(instance string) *turn {

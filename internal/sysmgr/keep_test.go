@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/protocol"
 	"github.com/huker/huker/internal/sysmgr"
 	"github.com/huker/huker/runtime"
@@ -178,6 +180,26 @@ func testKeepEndWhileItHangs(t *testing.T, r *rig) {
 	asked := r.engine.Calls(fake.OpInspect)
 	r.eventually("a resync meets it", func() bool { return r.engine.Calls(fake.OpInspect) > asked })
 	require.NoError(t, r.engine.Exit(r.container(q), 137))
+	r.awaitPublished(q, "its end is told", func(now protocol.ContainerStatus) bool { return now.Phase == string(runtime.PhaseExited) })
+}
+
+// testKeepEndWhileItIsTold: so it is where it ends between the moment at which others see that it runs, and the moment at which this host knows that they do.
+func testKeepEndWhileItIsTold(t *testing.T, r *rig) {
+	r.start()
+	q := r.request()
+	var once sync.Once
+	r.store.after(func(op coord.Op) {
+		var s protocol.ContainerStatus
+		if op.Key != protocol.HostContainerKey(r.cfg.Host, q.Instance) || json.Unmarshal(op.Value, &s) != nil || !running(s) {
+			return
+		}
+		once.Do(func() {
+			r.engine.Inject(fake.Fault{Op: fake.OpInspect, Name: r.container(q), Hang: true})
+			assert.NoError(t, r.engine.Exit(r.container(q), 137))
+			time.Sleep(200 * time.Millisecond) // enough for its end to come in, which nobody may wait for
+		})
+	})
+	r.ensured(q)
 	r.awaitPublished(q, "its end is told", func(now protocol.ContainerStatus) bool { return now.Phase == string(runtime.PhaseExited) })
 }
 

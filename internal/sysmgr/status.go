@@ -50,30 +50,28 @@ func (h *Host) tell(ctx context.Context, r protocol.EnsureRequest, trouble error
 }
 
 // fell notes that a container has ended.
-func (h *Host) fell(instance string) {
+func (h *Host) fell(instance string, at time.Time) {
 	t := h.locks.of(instance)
-	h.mu.Lock()
-	last := h.published[instance]
-	h.mu.Unlock()
 	t.deaths.Add(1)
-	t.fallen.Store(&last)
+	t.fallen.Store(&at)
 }
 
 // tellFallen says that a container has ended, if nobody has yet, though Docker may have started it again by now: what was in it is gone, and nodekeeper may go by what
-// it said until its session has run out. The engine is not asked: Docker does not answer for a container while it starts it again, and somebody has to take its place meanwhile.
+// it said until its session has run out. The engine is not asked: Docker does not answer for a container while it starts it again, and somebody has to take its place
+// meanwhile. What is told already may be of its next run.
 func (h *Host) tellFallen(ctx context.Context, instance string) {
 	t := h.locks.of(instance)
 	t.telling.Lock()
 	defer t.telling.Unlock()
-	last := t.fallen.Swap(nil)
-	if last == nil {
+	at := t.fallen.Swap(nil)
+	if at == nil {
 		return
 	}
 	h.mu.Lock()
-	now := h.published[instance]
+	told := h.published[instance]
 	h.mu.Unlock()
 	var s protocol.ContainerStatus
-	if now == *last && json.Unmarshal([]byte(now), &s) == nil && s.Phase == string(runtime.PhaseRunning) {
+	if json.Unmarshal([]byte(told), &s) == nil && s.Phase == string(runtime.PhaseRunning) && !s.Started.After(*at) {
 		s.Phase = string(runtime.PhaseExited)
 		h.put(ctx, s)
 	}

@@ -52,7 +52,7 @@ func (h *Host) watch(ctx context.Context) error {
 			}
 			if id := e.Labels[InstanceLabel]; id != "" && e.Kind != runtime.EventOOM {
 				if e.Kind == runtime.EventDied {
-					h.fell(id)
+					h.fell(id, e.Time)
 				}
 				h.work.Go(func() {
 					h.tellFallen(ctx, id) // whatever else goes on: the engine may not answer for whoever holds the lock

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -29,6 +30,7 @@ type HostView struct {
 	Up            bool              `json:"up" doc:"Its sysmgr is alive"`
 	Since         *Time             `json:"since" doc:"Since when it is up or down; null while it was never seen"`
 	Drained       bool              `json:"drained" doc:"It takes no new databases"`
+	Removed       bool              `json:"removed" doc:"It is being removed: what was on it is given up, then its rights are taken back"`
 	Address       string            `json:"address" doc:"At which other hosts reach it"`
 	Subnet        string            `json:"subnet" doc:"Of its databases' addresses"`
 	Labels        map[string]string `json:"labels"`
@@ -76,6 +78,8 @@ func (s *server) hostRoutes(t *table) {
 		s.showHost)
 	on(t, spec{method: http.MethodPost, path: "mgmt/hosts/{host}/action", id: "actOnHost", tag: "hosts", summary: "Drain a host, or undo that",
 		status: http.StatusAccepted, admin: true, errs: []int{http.StatusBadRequest}}, s.actOnHost)
+	on(t, spec{method: http.MethodDelete, path: "mgmt/hosts/{host}", id: "removeHost", tag: "hosts", summary: "Remove a host that is gone for good",
+		status: http.StatusAccepted, admin: true, errs: []int{http.StatusBadRequest}}, s.removeHost)
 }
 
 func (s *server) listHosts(ctx context.Context, _ *request, _ *none) (*HostsBody, error) {
@@ -128,7 +132,10 @@ func (s *server) addHost(ctx context.Context, _ *request, in *NewHostBody) (*Hos
 		return nil, badRequest("A host's name has lower-case letters, digits and '-', not at its ends, and at most 57 of them; not %q.", name)
 	}
 	err := s.Store.Update(ctx, func(tx metastore.Tx) error {
-		_, err := tx.Hosts().Get(ctx, name)
+		was, err := tx.Hosts().Get(ctx, name)
+		if err == nil && was.Removed {
+			return badRequest("Host %s is being removed. Add it when it is not listed any more.", name)
+		}
 		if err == nil {
 			return badRequest("There is a host %s already.", name)
 		}
@@ -158,9 +165,47 @@ func (s *server) actOnHost(ctx context.Context, r *request, in *HostActionBody) 
 	return nil, err
 }
 
+// namesShown bounds how many databases a refusal names.
+const namesShown = 3
+
+// removeHost says that a host does not come back. nodekeeper forgets what is being deleted there, which nobody can clean up any more, takes back the host's rights,
+// and forgets it. A database that is not to be deleted is never given up with its host.
+func (s *server) removeHost(ctx context.Context, r *request, _ *none) (*none, error) {
+	err := s.Store.Update(ctx, func(tx metastore.Tx) error {
+		h, err := findHost(ctx, tx, r.path["host"])
+		if err != nil {
+			return err
+		}
+		if h.Up {
+			return badRequest("Host %s is up. Stop its huker-sysmgr first; huker host drain keeps new databases away without that.", h.ID)
+		}
+		there, err := tx.Instances().List(ctx, metastore.InstanceFilter{HostID: h.ID})
+		if err != nil {
+			return err
+		}
+		var kept []string
+		for i := range there {
+			if there[i].Desired != model.DesiredDeleted {
+				kept = append(kept, fmt.Sprintf("%q (%s)", there[i].Name, there[i].ID))
+			}
+		}
+		if n := len(kept); n > 0 {
+			more := ""
+			if n > namesShown {
+				kept, more = kept[:namesShown], fmt.Sprintf(" and %d more", n-namesShown)
+			}
+			return badRequest("Host %s has databases: %s%s. Delete them first, if they are lost (it need not be reached for that); a lost member of a cluster "+
+				"is replaced elsewhere after five minutes, or deleted with huker cluster shrink.", h.ID, strings.Join(kept, ", "), more)
+		}
+		h.Removed = true
+		return tx.Hosts().Put(ctx, h)
+	})
+	return nil, err
+}
+
 func hostView(h model.Host, used model.HostUsage) HostView {
 	v := HostView{
-		Name: h.ID, Up: h.Up, Drained: h.Drained, Address: h.Address, Subnet: h.Subnet, Labels: h.Labels, Version: h.Version, Engine: h.Engine, Trouble: h.Trouble,
+		Name: h.ID, Up: h.Up, Drained: h.Drained, Removed: h.Removed, Address: h.Address, Subnet: h.Subnet, Labels: h.Labels, Version: h.Version, Engine: h.Engine, Trouble: h.Trouble,
 		Capacity: HostAmount{CPUs: h.CPUs, RAM: h.RAMMB, Disk: h.DiskGB}, Used: HostAmount{CPUs: used.CPUs, RAM: used.RAMMB, Disk: used.DiskGB},
 		InstanceCount: used.Instances, Created: Time{h.Created},
 	}

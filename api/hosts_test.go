@@ -48,9 +48,29 @@ func TestHosts(t *testing.T) {
 		{"POST", hosts + "/db1/action", `{"drain":{},"undrain":{}}`, 400, "badRequest", "Exactly one action"},
 		{"POST", hosts + "/db9/action", `{"drain":{}}`, 404, "itemNotFound", "db9"},
 		{"GET", hosts + "/db9", "", 404, "itemNotFound", "db9"},
+		{"DELETE", hosts + "/db9", "", 404, "itemNotFound", "db9"},
+		{"DELETE", hosts + "/db1", "", 400, "badRequest", "Host db1 is up. Stop its huker-sysmgr first"},
 	} {
 		require.Contains(t, w.call(admin, c.method, c.path, c.body).fault(c.status, c.kind), c.says)
 	}
 	w.call(alice, "GET", "/v1.0/"+mine+"/mgmt/hosts", "").fault(403, "forbidden")
 	w.call(alice, "POST", "/v1.0/"+mine+"/mgmt/hosts", `{"host":{"name":"db2"}}`).fault(403, "forbidden")
+	w.call(alice, "DELETE", "/v1.0/"+mine+"/mgmt/hosts/db1", "").fault(403, "forbidden")
+}
+
+// A host is removed only when it is down, and takes no database with it that somebody wants to keep.
+func TestRemoveHost(t *testing.T) {
+	w := newWorld(t)
+	hosts := "/v1.0/" + ops + "/mgmt/hosts"
+	require.Equal(t, 201, w.call(admin, "POST", hosts, `{"host":{"name":"db1"}}`).status)
+	id := w.active(alice, mine, "shop")
+	w.edit(id, func(i *model.Instance) { i.HostID = "db1" })
+	require.Contains(t, w.call(admin, "DELETE", hosts+"/db1", "").fault(400, "badRequest"), `Host db1 has databases: "shop" (`+id+`). Delete them first`)
+	require.Equal(t, false, w.call(admin, "GET", hosts+"/db1", "").get("host", "removed"))
+	require.Equal(t, 202, w.call(alice, "DELETE", "/v1.0/"+mine+"/instances/"+id, "").status)
+	for range 2 {
+		require.Equal(t, 202, w.call(admin, "DELETE", hosts+"/db1", "").status)
+		require.Equal(t, true, w.call(admin, "GET", hosts+"/db1", "").get("host", "removed"))
+	}
+	require.Contains(t, w.call(admin, "POST", hosts, `{"host":{"name":"db1"}}`).fault(400, "badRequest"), "is being removed")
 }

@@ -76,6 +76,7 @@ func TestEveryOperation(t *testing.T) {
 		{admin, "GET", mgmt + "/hosts", "", 200},
 		{admin, "GET", mgmt + "/hosts/db1", "", 200},
 		{admin, "POST", mgmt + "/hosts/db1/action", `{"drain":{}}`, 202},
+		{admin, "DELETE", mgmt + "/hosts/db1", "", 202},
 		{admin, "POST", mgmt + "/instances/" + id + "/action", `{"reboot":{}}`, 202},
 		{alice, "POST", one + "/action", `{"reset_status":{}}`, 202},
 		{alice, "DELETE", one, "", 202},

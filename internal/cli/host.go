@@ -15,11 +15,13 @@ func (a *app) newHostCommand() *cobra.Command {
 	return group("host", "Look at and manage the machines that databases are on (for administrators)",
 		a.newHostList(), a.newHostShow(), a.newHostAdd(),
 		a.newHostAction("drain", "Let a host take no new databases", `Let a host take no new databases. Those that are on it stay and serve.`),
-		a.newHostAction("undrain", "Let a host take new databases again", `Let a host take new databases again.`))
+		a.newHostAction("undrain", "Let a host take new databases again", `Let a host take new databases again.`), a.newHostRemove())
 }
 
 func hostState(h client.Host) string {
 	switch {
+	case h.Removed:
+		return "being removed"
 	case h.Up && h.Drained:
 		return "up, drained"
 	case h.Up && h.Trouble != "":
@@ -123,6 +125,42 @@ It is in "huker host list" as expected, and up as soon as its sysmgr has come.`,
 			return a.printHost(cmd, h)
 		},
 	}
+}
+
+func (a *app) newHostRemove() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "remove HOST",
+		Short: "Remove a host that is gone for good",
+		Long: `Remove a host that does not come back. It must be down, and no database may be on it but those that are being deleted, which then need not wait
+for it. Its identity is good for nothing any more, and its subnet is given to other hosts. What is on its disk is not touched.`,
+		Example: "  huker host remove db3\n  huker host remove db3 --yes",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client(cmd)
+			if err != nil {
+				return err
+			}
+			h, err := c.Host(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			question := fmt.Sprintf("Remove host %s for good?", h.Name)
+			if h.Instances > 0 {
+				question = fmt.Sprintf("Remove host %s for good, and give up what it has of %s?", h.Name, count(h.Instances, "deleted database"))
+			}
+			if err := a.confirm(cmd, yes, question); err != nil {
+				return err
+			}
+			if err := c.RemoveHost(cmd.Context(), h.Name); err != nil {
+				return err
+			}
+			say(cmd, "Host %s is being removed.", h.Name)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
 }
 
 func (a *app) newHostAction(action, short, long string) *cobra.Command {

@@ -335,3 +335,8 @@ func (c *Client) AddHost(ctx context.Context, name string) (Host, error) {
 func (c *Client) ActOnHost(ctx context.Context, name, action string) error {
 	return c.call(ctx, http.MethodPost, path("mgmt", "hosts", name, "action"), object{action: object{}}, nil)
 }
+
+// RemoveHost gives up a host that does not come back. For administrators.
+func (c *Client) RemoveHost(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, path("mgmt", "hosts", name), nil, nil)
+}

@@ -195,6 +195,7 @@ type Host struct {
 	Up        bool              `json:"up"`
 	Since     string            `json:"since,omitempty"`
 	Drained   bool              `json:"drained"`
+	Removed   bool              `json:"removed"`
 	Address   string            `json:"address"`
 	Subnet    string            `json:"subnet"`
 	Labels    map[string]string `json:"labels"`

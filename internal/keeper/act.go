@@ -73,6 +73,8 @@ func (k *Keeper) act(ctx context.Context, o Observation, s Step) (again bool, er
 		return false, k.fault(ctx, o.Instance.ID, s.Reason)
 	case StepRemove:
 		return true, k.remove(ctx, o)
+	case StepGiveUp:
+		return true, k.giveUp(ctx, o)
 	case StepForget:
 		return false, k.forget(ctx, o.Instance.ID)
 	}
@@ -246,30 +248,57 @@ func (k *Keeper) remove(ctx context.Context, o Observation) error {
 	return k.forget(ctx, i.ID)
 }
 
+// giveUp forgets an instance whose host is gone for good. What the host still has of it stays there.
+func (k *Keeper) giveUp(ctx context.Context, o Observation) error {
+	id := o.Instance.ID
+	if err := k.revoke(ctx, id); err != nil {
+		return err
+	}
+	return k.update(ctx, func(tx metastore.Tx) error {
+		h, err := tx.Hosts().Get(ctx, o.Instance.HostID)
+		if err != nil {
+			return err
+		}
+		if !h.Removed {
+			return fmt.Errorf("host %s is not removed", h.ID)
+		}
+		return tx.Instances().Delete(ctx, id)
+	})
+}
+
 // revoke takes back an instance's credentials, and its queue and keys with them.
 func (k *Keeper) revoke(ctx context.Context, id string) error {
-	if err := errors.Join(k.e.Keys.Expel(ctx, principal(id)), k.e.Queues.Expel(ctx, principal(id))); err != nil {
+	if err := k.expel(ctx, principal(id), protocol.GuestQueue(id), protocol.GuestPrefix(id)); err != nil {
 		return fmt.Errorf("expelling the guest: %w", err)
 	}
-	fault.Pass(ctx, PointExpelled)
-	if err := k.e.Bus.Drop(ctx, protocol.GuestQueue(id)); err != nil {
-		return fmt.Errorf("dropping the guest's queue: %w", err)
+	k.view.forgetWord(id)
+	fault.Pass(ctx, PointDropped)
+	return nil
+}
+
+// expel takes back a guest's or a host's credentials, and its queue and keys with them.
+func (k *Keeper) expel(ctx context.Context, principal, queue, prefix string) error {
+	if err := errors.Join(k.e.Keys.Expel(ctx, principal), k.e.Queues.Expel(ctx, principal)); err != nil {
+		return err
 	}
-	entries, err := k.e.Coord.List(ctx, protocol.GuestPrefix(id))
+	fault.Pass(ctx, PointExpelled)
+	if err := k.e.Bus.Drop(ctx, queue); err != nil {
+		return fmt.Errorf("dropping its queue: %w", err)
+	}
+	entries, err := k.e.Coord.List(ctx, prefix)
 	if err != nil {
-		return fmt.Errorf("listing the guest's keys: %w", err)
+		return fmt.Errorf("listing its keys: %w", err)
 	}
 	ops := make([]coord.Op, 0, len(entries))
 	for _, e := range entries {
 		ops = append(ops, coord.Delete(e.Key, 0))
 	}
-	if len(ops) > 0 {
-		if err := k.e.Coord.Apply(ctx, ops...); err != nil {
-			return fmt.Errorf("removing the guest's keys: %w", err)
-		}
+	if len(ops) == 0 {
+		return nil
 	}
-	k.view.forgetWord(id)
-	fault.Pass(ctx, PointDropped)
+	if err := k.e.Coord.Apply(ctx, ops...); err != nil {
+		return fmt.Errorf("removing its keys: %w", err)
+	}
 	return nil
 }
 

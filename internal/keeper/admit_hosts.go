@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -22,23 +23,24 @@ func (k *Keeper) toAdmit(hosts map[string]model.Host) {
 	k.known <- hosts
 }
 
-// admitHosts gives hosts their rights, once a term: a host that an operator has added can come from then on. It takes long where there are many hosts or an
-// engine is slow, and holds up nothing else.
+// admitHosts gives hosts their rights, once a term: a host that an operator has added can come from then on. From one that is removed they are taken. It takes long
+// where there are many hosts or an engine is slow, and holds up nothing else.
 func (k *Keeper) admitHosts(ctx context.Context) error {
-	if !k.cfg.AdmitHosts {
-		return nil
-	}
 	var mu sync.Mutex
 	admitted := map[string]bool{}
 	var keys sync.Mutex // hosts share a prefix that they read: two that change who reads it get into each other's way
 	for {
-		missing := map[string]model.Host{}
+		missing, removed := map[string]model.Host{}, map[string]model.Host{}
 		select {
 		case <-ctx.Done():
 			return nil
 		case hosts := <-k.known:
 			for id, h := range hosts {
-				if !admitted[id] {
+				switch {
+				case h.Removed:
+					delete(admitted, id)
+					removed[id] = h
+				case k.cfg.AdmitHosts && !admitted[id]:
 					missing[id] = h
 				}
 			}
@@ -53,8 +55,13 @@ func (k *Keeper) admitHosts(ctx context.Context) error {
 			admitted[id] = true
 			return nil
 		})
-		if err != nil && ctx.Err() == nil {
-			k.log.Warn("admitting hosts; trying again", "op", "hosts", "error", err) // with the next look at them
+		if err := errors.Join(err, each(removed, admitConcurrency, func(id string) error { return k.dismissHost(ctx, id, &keys) })); err != nil {
+			if over(err) {
+				return err
+			}
+			if ctx.Err() == nil {
+				k.log.Warn("admitting hosts, and taking back rights; trying again", "op", "hosts", "error", err) // with the next look at them
+			}
 		}
 	}
 }

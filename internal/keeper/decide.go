@@ -15,6 +15,7 @@ type Observation struct {
 	Flavor    model.Flavor
 	Version   model.DatastoreVersion
 	HostAlive bool
+	HostGone  bool                      // for good: its operator says so
 	Container *protocol.ContainerStatus // nil: never heard of
 	Guest     *protocol.GuestStatus     // nil: no agent is alive
 	Held      string                    // why its cluster cannot do without it yet; empty: it can
@@ -32,12 +33,13 @@ const (
 	StepPrepare   StepKind = "prepare"   // make the first databases and users
 	StepConfigure StepKind = "configure" // give a running mysqld its new size
 	StepRestart   StepKind = "restart"
-	StepSettle    StepKind = "settle" // write down that all is well
-	StepUnwell    StepKind = "unwell" // write down that the database does not serve now
-	StepFault     StepKind = "fault"  // write down what its user must know
-	StepRemove    StepKind = "remove" // take away all that the instance has
-	StepForget    StepKind = "forget" // remove the row
-	StepWait      StepKind = "wait"   // somebody else is at work
+	StepSettle    StepKind = "settle"  // write down that all is well
+	StepUnwell    StepKind = "unwell"  // write down that the database does not serve now
+	StepFault     StepKind = "fault"   // write down what its user must know
+	StepRemove    StepKind = "remove"  // take away all that the instance has
+	StepForget    StepKind = "forget"  // remove the row
+	StepGiveUp    StepKind = "give up" // remove it from all but its host, which is gone
+	StepWait      StepKind = "wait"    // somebody else is at work
 )
 
 // Step is a decision.
@@ -64,6 +66,7 @@ func rules() []rule {
 		{"deleted, part of its cluster", func(o *Observation) bool { return o.deleted() && o.Held != "" && !o.Instance.ForceDelete }, func(o *Observation) Step {
 			return Step{Kind: StepWait, Reason: o.Held}
 		}},
+		{"deleted, host gone for good", func(o *Observation) bool { return o.deleted() && o.HostGone }, always(StepGiveUp)},
 		{"deleted, host away", func(o *Observation) bool { return o.deleted() && !o.HostAlive }, waitForHost},
 		{"deleted", (*Observation).deleted, always(StepRemove)},
 		{"not placed", func(o *Observation) bool { return o.Instance.HostID == "" }, always(StepPlace)},

@@ -41,6 +41,13 @@ func TestDecide(t *testing.T) {
 			o.Instance.Desired, o.Container, o.Guest = model.DesiredDeleted, nil, nil
 		}, StepRemove},
 		{"deleted while its host is away", func(o *Observation) { o.Instance.Desired, o.HostAlive = model.DesiredDeleted, false }, StepWait},
+		{"deleted, and its host is gone for good", func(o *Observation) {
+			o.Instance.Desired, o.HostAlive, o.HostGone = model.DesiredDeleted, false, true
+		}, StepGiveUp},
+		{"its host is gone for good, and nobody has deleted it", func(o *Observation) { o.HostAlive, o.HostGone = false, true }, StepUnwell},
+		{"its cluster needs it, though its host is gone for good", func(o *Observation) {
+			o.Instance.Desired, o.HostAlive, o.HostGone, o.Held = model.DesiredDeleted, false, true, "it is the primary of its cluster"
+		}, StepWait},
 		{"new", func(o *Observation) { o.Instance.HostID, o.Container, o.Guest = "", nil, nil }, StepPlace},
 		{"host away", func(o *Observation) { o.HostAlive = false }, StepUnwell},
 		{"host still away", func(o *Observation) { o.HostAlive, o.Instance.OperatingStatus = false, model.OperatingShutdown }, StepWait},

@@ -77,6 +77,14 @@ func (k *Keeper) registerAll(ctx context.Context) error {
 	for _, h := range s.changed {
 		k.log.Info("host", "op", "hosts", "host", h.ID, "up", h.Up, "subnet", h.Subnet, "address", h.Address)
 	}
+	gone := map[string]bool{}
+	for id, h := range s.rows {
+		if h.Removed {
+			gone[id] = true
+			delete(alive, id) // it is told nothing any more
+		}
+	}
+	k.view.setGone(gone)
 	k.toAdmit(s.rows)
 	errs := append(s.troubles, k.offer(ctx, alive), k.equip(ctx, alive))
 	return errors.Join(append(errs, k.tell(ctx, alive, s.rows))...)
@@ -141,7 +149,7 @@ func programSources(id string, alive map[string]protocol.HostStatus) []string {
 func (k *Keeper) hostConfig(id string, rows map[string]model.Host) protocol.HostConfig {
 	c := protocol.HostConfig{Subnet: rows[id].Subnet, Range: k.cfg.Range, Egress: k.cfg.Egress}
 	for _, other := range rows {
-		if other.ID != id && other.Subnet != "" && other.Address != "" {
+		if other.ID != id && !other.Removed && other.Subnet != "" && other.Address != "" {
 			c.Peers = append(c.Peers, protocol.Peer{Subnet: other.Subnet, Address: other.Address})
 		}
 	}
@@ -183,6 +191,9 @@ func surveyed(before []model.Host, alive map[string]protocol.HostStatus, within 
 	for _, id := range ids {
 		status := alive[id]
 		h := s.rows[id]
+		if h.Removed {
+			continue
+		}
 		if h.ID == "" {
 			h = model.Host{ID: id, Name: id, Created: now}
 		}
@@ -228,7 +239,7 @@ func cut(text string, most int) string {
 func sameHost(a, b model.Host) bool {
 	labels := maps.Equal(a.Labels, b.Labels)
 	a.Labels, b.Labels = nil, nil
-	return labels && a.ID == b.ID && a.Name == b.Name && a.CPUs == b.CPUs && a.RAMMB == b.RAMMB && a.DiskGB == b.DiskGB && a.Drained == b.Drained &&
+	return labels && a.ID == b.ID && a.Name == b.Name && a.CPUs == b.CPUs && a.RAMMB == b.RAMMB && a.DiskGB == b.DiskGB && a.Drained == b.Drained && a.Removed == b.Removed &&
 		a.Address == b.Address && a.Subnet == b.Subnet && a.Up == b.Up && a.Since.Equal(b.Since) && a.Version == b.Version && a.Engine == b.Engine && a.Trouble == b.Trouble &&
 		a.Created.Equal(b.Created)
 }

@@ -87,7 +87,7 @@ func candidates(ctx context.Context, tx metastore.Tx, alive map[string]protocol.
 	for i := range known {
 		h := &known[i]
 		status, ok := alive[h.ID]
-		if !ok || h.Subnet == "" || status.Subnet != h.Subnet {
+		if !ok || h.Removed || h.Subnet == "" || status.Subnet != h.Subnet {
 			continue
 		}
 		u := usage[h.ID]

@@ -22,6 +22,7 @@ type view struct {
 
 	mu         sync.RWMutex
 	hosts      map[string]protocol.HostStatus
+	gone       map[string]bool                                // hosts that their operator has removed
 	containers map[string]map[string]protocol.ContainerStatus // host -> instance
 	fell       map[string]time.Time                           // when it was last heard that an instance's container does not run
 	guests     map[string]protocol.GuestStatus                // whose agents are alive
@@ -197,6 +198,7 @@ func (v *view) fill(o *Observation) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	_, o.HostAlive = v.hosts[o.Instance.HostID]
+	o.HostGone = v.gone[o.Instance.HostID]
 	if c, ok := v.containers[o.Instance.HostID][o.Instance.ID]; ok {
 		o.Container = &c
 	}
@@ -217,6 +219,13 @@ func (v *view) sources(host, image string) []string {
 	}
 	slices.Sort(from)
 	return from
+}
+
+// setGone takes in which hosts have been removed.
+func (v *view) setGone(hosts map[string]bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.gone = hosts
 }
 
 func (v *view) alive() map[string]protocol.HostStatus {

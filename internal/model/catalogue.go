@@ -54,6 +54,7 @@ type Host struct {
 	RAMMB   int
 	DiskGB  int
 	Drained bool   // takes no new instances
+	Removed bool   // is gone for good: what was on it is given up, its rights are taken back, and its row goes last
 	Address string // where other hosts reach it; empty: there are none
 	Subnet  string // of its databases; empty until it has one
 	Up      bool   // its sysmgr is alive

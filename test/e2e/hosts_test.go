@@ -91,6 +91,32 @@ func hostsOfAFleet(t *testing.T) {
 		p.awaitHost(host.Name, true)
 		back(t, on[host.Name])
 	})
+	t.Run("one is gone for good", func(t *testing.T) {
+		host := onSite.Fleet.Hosts[2]
+		require.NoError(t, host.Lose(t.Context()))
+		path, id := "/v1.0/"+p.project+"/mgmt/hosts/"+host.Name, on[host.Name]
+		refused, answer := p.call(http.MethodDelete, path, nil)
+		require.Equal(t, http.StatusBadRequest, refused, "it is up, or has a database: %v", answer)
+		p.awaitHost(host.Name, false)
+		refused, answer = p.call(http.MethodDelete, path, nil)
+		require.Equal(t, http.StatusBadRequest, refused, "%v", answer)
+		require.Contains(t, fmt.Sprint(answer), id)
+		code, _ := p.call(http.MethodDelete, p.path(id), nil)
+		require.Equal(t, http.StatusAccepted, code)
+		code, _ = p.call(http.MethodDelete, path, nil)
+		require.Equal(t, http.StatusAccepted, code)
+		p.awaitGone(id)
+		gone := func() bool { code, _ := p.call(http.MethodGet, path, nil); return code == http.StatusNotFound }
+		require.Eventually(t, gone, time.Minute, 50*time.Millisecond, "it is listed still")
+
+		// It comes back all the same, and has no rights until it is added again.
+		require.NoError(t, host.Heal(t.Context()))
+		p.launch()
+		require.Never(t, func() bool { return !gone() }, 5*time.Second, 100*time.Millisecond, "nobody has added it again")
+		code, answer = p.call(http.MethodPost, "/v1.0/"+p.project+"/mgmt/hosts", map[string]any{"host": map[string]any{"name": host.Name}})
+		require.Equal(t, http.StatusCreated, code, "%v", answer)
+		p.awaitHost(host.Name, true)
+	})
 }
 
 // hostOf names the host that has an instance's container.

@@ -138,7 +138,7 @@ func hosts(t *testing.T, s metastore.Store) {
 	}
 	require.Empty(t, all())
 	a := model.Host{
-		ID: "a", Name: "zeta", Labels: map[string]string{"rack": "1", "päck": `"`}, CPUs: 1.5, RAMMB: 1, DiskGB: 2, Drained: true,
+		ID: "a", Name: "zeta", Labels: map[string]string{"rack": "1", "päck": `"`}, CPUs: 1.5, RAMMB: 1, DiskGB: 2, Drained: true, Removed: true,
 		Address: "192.0.2.1", Subnet: "10.88.1.0/24", Up: true, Since: at(2), Version: "1", Engine: "docker", Trouble: "no room: ü", Created: at(1),
 	}
 	b := model.Host{ID: "b", Name: "alpha"}
@@ -146,7 +146,7 @@ func hosts(t *testing.T, s metastore.Store) {
 		update(t, s, func(tx metastore.Tx) error { return errors.Join(tx.Hosts().Put(ctx, a), tx.Hosts().Put(ctx, b)) })
 		require.ElementsMatch(t, []model.Host{b, a}, all())
 	}
-	a.Labels, a.Drained = nil, false
+	a.Labels, a.Drained, a.Removed = nil, false, false
 	update(t, s, func(tx metastore.Tx) error { return tx.Hosts().Put(ctx, a) })
 	got := read(t, s, func(ctx context.Context, tx metastore.Tx) (model.Host, error) { return tx.Hosts().Get(ctx, "a") })
 	require.Equal(t, a, got)

@@ -10,11 +10,11 @@ import (
 
 type hosts struct{ *tx }
 
-const selectHost = "SELECT name, labels, cpus, ram_mb, disk_gb, drained, address, subnet, up, since, version, engine, trouble, created, id FROM hosts"
+const selectHost = "SELECT name, labels, cpus, ram_mb, disk_gb, drained, removed, address, subnet, up, since, version, engine, trouble, created, id FROM hosts"
 
 func scanHost(r scanner) (model.Host, error) {
 	var h model.Host
-	err := r.Scan(&h.Name, doc{&h.Labels}, &h.CPUs, &h.RAMMB, &h.DiskGB, &h.Drained, &h.Address, &h.Subnet, &h.Up, stamp{&h.Since}, &h.Version,
+	err := r.Scan(&h.Name, doc{&h.Labels}, &h.CPUs, &h.RAMMB, &h.DiskGB, &h.Drained, &h.Removed, &h.Address, &h.Subnet, &h.Up, stamp{&h.Since}, &h.Version,
 		&h.Engine, &h.Trouble, stamp{&h.Created}, &h.ID)
 	return h, err
 }
@@ -34,9 +34,9 @@ func (t hosts) Put(ctx context.Context, h model.Host) error {
 	if err != nil {
 		return fmt.Errorf("put host %s: %w", h.ID, err)
 	}
-	err = t.put(ctx, `UPDATE hosts SET name = ?, labels = ?, cpus = ?, ram_mb = ?, disk_gb = ?, drained = ?, address = ?, subnet = ?, up = ?, since = ?,
-		version = ?, engine = ?, trouble = ?, created = ? WHERE id = ?`, `INSERT INTO hosts (name, labels, cpus, ram_mb, disk_gb, drained, address, subnet, up, since,
-		version, engine, trouble, created, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, h.Name, labels, h.CPUs, h.RAMMB, h.DiskGB, h.Drained,
+	err = t.put(ctx, `UPDATE hosts SET name = ?, labels = ?, cpus = ?, ram_mb = ?, disk_gb = ?, drained = ?, removed = ?, address = ?, subnet = ?, up = ?, since = ?,
+		version = ?, engine = ?, trouble = ?, created = ? WHERE id = ?`, `INSERT INTO hosts (name, labels, cpus, ram_mb, disk_gb, drained, removed, address, subnet, up, since,
+		version, engine, trouble, created, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, h.Name, labels, h.CPUs, h.RAMMB, h.DiskGB, h.Drained, h.Removed,
 		h.Address, h.Subnet, h.Up, micros(h.Since), h.Version, h.Engine, h.Trouble, micros(h.Created), h.ID)
 	return op(err, "put host %s", h.ID)
 }

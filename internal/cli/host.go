@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -128,6 +129,7 @@ It is in "huker host list" as expected, and up as soon as its sysmgr has come.`,
 }
 
 func (a *app) newHostRemove() *cobra.Command {
+	var w waitFlags
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "remove HOST",
@@ -137,6 +139,9 @@ for it. Its identity is good for nothing any more, and its subnet is given to ot
 		Example: "  huker host remove db3\n  huker host remove db3 --yes",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := w.check(); err != nil {
+				return err
+			}
 			c, err := a.client(cmd)
 			if err != nil {
 				return err
@@ -155,12 +160,29 @@ for it. Its identity is good for nothing any more, and its subnet is given to ot
 			if err := c.RemoveHost(cmd.Context(), h.Name); err != nil {
 				return err
 			}
-			say(cmd, "Host %s is being removed.", h.Name)
+			if !w.on() {
+				return nil
+			}
+			if err := a.hostGone(cmd, c, h.Name, w); err != nil {
+				return err
+			}
+			say(cmd, "Host %s is removed.", h.Name)
 			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	w.register(cmd)
 	return cmd
+}
+
+func (a *app) hostGone(cmd *cobra.Command, c *client.Client, name string, w waitFlags) error {
+	return a.poll(cmd, w, "host "+name+" to be gone", "huker host show "+name, func(ctx context.Context) (string, bool, error) {
+		now, err := c.Host(ctx, name)
+		if client.NotFound(err) {
+			return "", true, nil
+		}
+		return fmt.Sprintf("%s left on it", count(now.Instances, "database")), false, err
+	})
 }
 
 func (a *app) newHostAction(action, short, long string) *cobra.Command {

@@ -36,7 +36,7 @@ func BenchmarkCommits(b *testing.B) {
 	}
 	var sides []server
 	for _, policy := range []string{"strict", "fast"} {
-		_, endpoint := p.cluster(b, policy)
+		_, endpoint := makeCluster(b, p.API, policy)
 		sides = append(sides, server{"huker-" + policy, endpoint})
 	}
 	for _, kind := range []plain.Kind{plain.Group, plain.Async} {

@@ -40,10 +40,7 @@ func BenchmarkFailover(b *testing.B) {
 	if os.Getenv("HUKER_BENCH_ALONE") == "" {
 		sides = append(sides, groupSide(b))
 	}
-	for _, kind := range []struct {
-		name string
-		make func(s side) fault.Fault
-	}{
+	measureGaps(b, sides, runs, []kind{
 		{"container-killed", func(s side) fault.Fault { return fault.KillContainer(s.primary(), !s.revives) }},
 		{"mysqld-killed", func(s side) fault.Fault {
 			if s.revives {
@@ -53,8 +50,24 @@ func BenchmarkFailover(b *testing.B) {
 		}},
 		{"mysqld-hangs", func(s side) fault.Fault { return fault.StopProgram(s.primary(), "mysqld") }},
 		{"cut-off", func(s side) fault.Fault { return fault.CutContainer(s.primary()) }},
-		{"switchover", func(s side) fault.Fault { return fault.Step{What: "planned switchover", Strike: s.switchover} }},
-	} {
+		{"switchover", switchover},
+	})
+}
+
+// kind of thing that happens to a primary.
+type kind struct {
+	name string
+	make func(s side) fault.Fault
+}
+
+func switchover(s side) fault.Fault {
+	return fault.Step{What: "planned switchover", Strike: s.switchover}
+}
+
+// measureGaps has each kind of thing happen to each side, in turns.
+func measureGaps(b *testing.B, sides []side, runs int, kinds []kind) {
+	b.Helper()
+	for _, kind := range kinds {
 		b.Run(kind.name, func(b *testing.B) {
 			gaps := map[string][]time.Duration{}
 			for b.Loop() {
@@ -121,9 +134,9 @@ func steady(acks []time.Duration, while time.Duration) bool {
 func hukerSide(b *testing.B) side {
 	b.Helper()
 	p := start(b)
-	id, endpoint := p.cluster(b, "strict")
+	id, endpoint := makeCluster(b, p.API, "strict")
 	return side{
-		name: "huker", endpoint: endpoint, revives: true, well: func(ctx context.Context) error { return p.well(ctx, id) },
+		name: "huker", endpoint: endpoint, revives: true, well: func(ctx context.Context) error { return well(ctx, p.API, id) },
 		primary: func() fault.Container {
 			now, err := p.API.Cluster(b.Context(), id)
 			require.NoError(b, err)
@@ -136,8 +149,8 @@ func hukerSide(b *testing.B) side {
 	}
 }
 
-// cluster makes a cluster of three, and gives it and its read-write address when it is whole.
-func (p *deployment) cluster(b *testing.B, policy string) (id string, endpoint driver.Connector) {
+// makeCluster makes a cluster of three, and gives it and its read-write address when it is whole.
+func makeCluster(b *testing.B, api *client.Client, policy string) (id string, endpoint driver.Connector) {
 	b.Helper()
 	acks := 1
 	n := client.NewCluster{
@@ -151,13 +164,13 @@ func (p *deployment) cluster(b *testing.B, policy string) (id string, endpoint d
 		n.Instances[i] = client.NewMember{Flavor: "2", Volume: &client.Volume{Size: 5}}
 	}
 	began := time.Now()
-	made, err := p.API.CreateCluster(b.Context(), n)
+	made, err := api.CreateCluster(b.Context(), n)
 	require.NoError(b, err)
 	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 	defer cancel()
-	require.NoError(b, p.well(ctx, made.ID))
+	require.NoError(b, well(ctx, api, made.ID))
 	b.Logf("a cluster of three is ready after %s", time.Since(began).Round(time.Millisecond))
-	now, err := p.API.Cluster(b.Context(), made.ID)
+	now, err := api.Cluster(b.Context(), made.ID)
 	require.NoError(b, err)
 	endpoint, err = workload.Endpoint{Address: now.Endpoints.ReadWrite.Address + ":3306", User: user, Password: password, Database: "bench"}.Connector()
 	require.NoError(b, err)
@@ -165,9 +178,9 @@ func (p *deployment) cluster(b *testing.B, policy string) (id string, endpoint d
 }
 
 // well waits until a cluster is whole.
-func (p *deployment) well(ctx context.Context, id string) error {
+func well(ctx context.Context, api *client.Client, id string) error {
 	for {
-		now, err := p.API.Cluster(ctx, id)
+		now, err := api.Cluster(ctx, id)
 		if err == nil && now.Status == "ACTIVE" && now.Condition == "" && len(now.Alarms) == 0 && allActive(now.Instances) {
 			return nil
 		}

@@ -129,6 +129,11 @@ func (p *plane) cleanUp() {
 	if wall, err := network.NewFirewall(p.name, ""); err == nil { // also when the test's own engine is dead
 		_ = wall.Remove(ctx)
 	}
+	if onSite != nil {
+		if err := onSite.Clear(ctx, p.name); err != nil {
+			p.t.Errorf("cleaning up: %v", err)
+		}
+	}
 	if p.t.Failed() {
 		p.t.Logf("log of the control plane, but for what only reads:\n%s", p.log.telling(48<<10))
 	}

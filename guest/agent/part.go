@@ -105,9 +105,12 @@ func (p *player) play(ctx context.Context) time.Duration {
 		p.unread(*record, err)
 		return lookEvery
 	}
-	if p.rebuild(ctx, &s) {
+	if under, before := p.rebuild(ctx, &s); under {
 		p.tell(*record, s, lag, "its data is being replaced")
-		return lookEvery
+		if before.Kind == failover.ActNone {
+			return lookEvery
+		}
+		return p.do(ctx, *record, s, before)
 	}
 	act := failover.Conduct(p.cfg.Guest.Instance, *record, s)
 	p.tell(*record, s, lag, p.why(*record, s, act))
@@ -277,27 +280,33 @@ type rebuildMark struct {
 
 func (a *Agent) markPath() string { return filepath.Join(a.cfg.StateDir, "rebuild-order.json") }
 
-// rebuild goes on with a rebuild that was begun, by this agent or one before it; false when there is none.
-func (p *player) rebuild(ctx context.Context, s *failover.Status) bool {
+// rebuild goes on with a rebuild that was begun, by this agent or one before it; under is false when there is none. before is what the server has to do first: the order
+// may come while a former primary is on its way to a stop.
+func (p *player) rebuild(ctx context.Context, s *failover.Status) (under bool, before failover.Act) {
+	none := failover.Act{Kind: failover.ActNone}
 	var mark rebuildMark
 	found, err := readJSON(p.markPath(), &mark)
 	switch {
 	case err != nil:
 		p.log.Error("it cannot be told whether the data is whole", "op", "rebuild", "err", err)
 		s.Rebuilding = true
-		return true
+		return true, none
 	case !found:
-		return s.Rebuilding
+		return s.Rebuilding, none
 	case s.Server != mark.Server && !s.Rebuilding && p.cloning == nil:
 		if err := removeFile(p.markPath()); err != nil {
 			p.log.Error("a rebuild that is over cannot be struck off", "op", "rebuild", "err", err)
 			s.Rebuilding = true
-			return true
+			return true, none
 		}
 		p.log.Info("the data was replaced", "op", "rebuild", "server", s.Server, "donor", mark.Donor)
-		return false
+		return false, none
 	}
+	touched := s.Rebuilding || p.cloning != nil
 	s.Rebuilding = true
+	if act := failover.Retire(*s); !touched && act.Kind != failover.ActNone {
+		return true, act
+	}
 	donor, known := p.roster.peers()[mark.Donor]
 	if p.cloning == nil && known && time.Since(p.failed) > reopens {
 		p.cloning = make(chan error, 1)
@@ -312,7 +321,7 @@ func (p *player) rebuild(ctx context.Context, s *failover.Status) bool {
 		}
 	default:
 	}
-	return true
+	return true, none
 }
 
 // orderRebuild takes the order to replace this server's data.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/huker/huker/guest/control"
+	"github.com/huker/huker/guest/replication"
 	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/durability"
 	"github.com/huker/huker/internal/failover"
@@ -27,6 +28,7 @@ type fakePart struct {
 	away   error
 	clones []string
 	cloned chan error
+	writes bool // statements go on that writing waits for: it cannot be switched off yet
 }
 
 func newFakePart() *fakePart {
@@ -61,6 +63,9 @@ func (f *fakePart) Do(_ context.Context, r durability.Record, a failover.Act, _ 
 	case failover.ActOpen:
 		s.Offline = false
 	case failover.ActReadOnly:
+		if f.writes {
+			return replication.ErrPending
+		}
 		s.Writes = failover.WritesOff
 	case failover.ActWritable:
 		s.Writes, s.Guarded = failover.WritesOn, false
@@ -72,6 +77,8 @@ func (f *fakePart) Do(_ context.Context, r durability.Record, a failover.Act, _ 
 		s.Serving.Admitted = a.Admit
 	case failover.ActSeal:
 		s.Serving.Seal, s.Serving.Proven = failover.Seal{Epoch: r.Epoch, Acks: a.Acks}, true
+	case failover.ActAsynchronous:
+		s.Serving.SemiSync, s.Serving.Acks = false, 0
 	case failover.ActStop:
 		s.Receiver.State = failover.ReceiverStopped
 	case failover.ActPoint:
@@ -87,13 +94,34 @@ func (f *fakePart) Lag(context.Context) time.Duration { return 0 }
 
 func (f *fakePart) Clone(ctx context.Context, donor protocol.Member) error {
 	f.mu.Lock()
-	f.clones = append(f.clones, donor.Address)
+	shut := f.now.Offline && f.now.Writes == failover.WritesOff && f.now.Receiver.State == failover.ReceiverStopped
+	if shut {
+		f.clones = append(f.clones, donor.Address)
+	}
 	f.mu.Unlock()
+	if !shut {
+		return replication.ErrRefused
+	}
 	select {
 	case err := <-f.cloned:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+func (f *fakePart) awaitClones(t *testing.T, want int) {
+	t.Helper()
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		f.mu.Lock()
+		n := len(f.clones)
+		f.mu.Unlock()
+		if n == want {
+			return
+		}
+		if time.Since(begun) > 20*time.Second {
+			t.Fatalf("%d clones were begun", n)
+		}
 	}
 }
 
@@ -239,23 +267,40 @@ func TestARebuild(t *testing.T) {
 	g.put(led(6))
 	g.start()
 	g.until("rebuilding still", func(s protocol.GuestStatus) bool { return s.Part != nil && s.Part.Rebuilding && s.Epoch == 6 })
-	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		f.mu.Lock()
-		n := len(f.clones)
-		f.mu.Unlock()
-		if n == 2 {
-			break
-		}
-		if time.Since(begun) > 20*time.Second {
-			t.Fatalf("%d clones were begun", n)
-		}
-	}
+	f.awaitClones(t, 2)
 	f.change(func(s *failover.Status) { s.Server = "s2" })
 	f.cloned <- nil
 	g.until("whole", func(s protocol.GuestStatus) bool { return !s.Part.Rebuilding && s.Part.Server == "s2" })
 	if f.clones[0] != "10.0.0.2" {
 		t.Errorf("cloned %v", f.clones)
 	}
+}
+
+// TestARebuildOfAServerThatWrites: the order may come before a former primary has come to a stop. It does so first, since no clone is made otherwise.
+func TestARebuildOfAServerThatWrites(t *testing.T) {
+	g, f := newMember(t)
+	g.start()
+	g.put(leading(1))
+	g.until("leading", serving)
+	f.mu.Lock()
+	f.writes = true
+	f.mu.Unlock()
+	without := led(2)
+	without.Members, without.MinAcks = nil, 0
+	g.put(without)
+	g.until("shut", func(s protocol.GuestStatus) bool { return s.Epoch == 2 && s.Part.Offline })
+	must(t, g.call(protocol.KindRebuild, protocol.RebuildRequest{Epoch: 2, Server: "s1", Donor: "other"}, nil))
+	s := g.until("rebuilding", func(s protocol.GuestStatus) bool { return s.Part.Rebuilding })
+	if s.Part.Writes == failover.WritesOff {
+		t.Fatal("it cannot be read-only yet")
+	}
+	f.mu.Lock()
+	f.writes = false
+	f.mu.Unlock()
+	f.awaitClones(t, 1)
+	f.change(func(s *failover.Status) { s.Server = "s2" })
+	f.cloned <- nil
+	g.until("whole", func(s protocol.GuestStatus) bool { return !s.Part.Rebuilding && s.Part.Server == "s2" })
 }
 
 // TestAGuestThatLeftItsCluster goes by the record of its configuration, whatever epoch the other cluster's had; and knows nobody of those.

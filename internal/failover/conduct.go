@@ -66,9 +66,12 @@ func Conduct(instance string, r durability.Record, s Status) Act {
 	case RoleStopped:
 		return first(retire(s, false), stand(s))
 	default:
-		return first(retire(s, true), stop(s))
+		return Retire(s)
 	}
 }
+
+// Retire is what the agent of a server does that has no part in anything, and before its data is replaced: it serves nobody, writes nothing, and receives nothing.
+func Retire(s Status) Act { return first(retire(s, true), stop(s)) }
 
 // InEffect says whether a primary's terms are those of the record: nobody but those who may replicates, and commits wait for enough of them.
 func InEffect(instance string, r durability.Record, s Status) bool {

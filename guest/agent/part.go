@@ -138,15 +138,18 @@ func (p *player) read(ctx context.Context, r durability.Record) (failover.Status
 
 // unread says of a server that runs and does not answer that it does not: a primary in that state is none.
 func (p *player) unread(r durability.Record, err error) {
-	p.log.Warn("mysqld does not say how it does its part", "op", "part.status", "err", err)
+	fault := "mysqld does not answer: " + err.Error()
 	p.status.shut(func(now *protocol.GuestStatus) {
+		if now.Fault != fault { // it is asked many times a second
+			p.log.Warn("mysqld does not say how it does its part", "op", "part.status", "err", err)
+		}
 		s := failover.Status{Epoch: r.Epoch, Server: p.identity(), Mysqld: failover.MysqldStarting}
 		if now.Part != nil {
 			s = *now.Part
 			s.Epoch, s.Mysqld, s.MysqldFor = r.Epoch, failover.MysqldStarting, 0
 		}
 		now.Part = &s
-		now.Mysqld.State, now.Fault = protocol.MysqldStarting, "mysqld does not answer: "+err.Error()
+		now.Mysqld.State, now.Fault = protocol.MysqldStarting, fault
 	})
 }
 

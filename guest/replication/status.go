@@ -145,15 +145,17 @@ func (s *Server) Status(ctx context.Context, r durability.Record, members map[st
 	var st failover.Status
 	err := s.turnOf(ctx, lookTimeout, func(ctx context.Context) error {
 		s.warm()
-		if err := s.settle(ctx); err != nil {
-			s.log.Error("it is not known whether the clone is complete", "op", "clone", "err", err)
-		}
+		unsettled := s.settle(ctx)
 		now, err := s.status(ctx, r, members)
-		if err == nil {
-			s.keepWriting(now, r)
+		if err != nil {
+			return err // who does not answer says nothing of a clone either
 		}
+		if unsettled != nil {
+			s.log.Error("it is not known whether the clone is complete", "op", "clone", "err", unsettled)
+		}
+		s.keepWriting(now, r)
 		st = now
-		return err
+		return nil
 	})
 	if err != nil {
 		return failover.Status{}, fmt.Errorf("replication: %w", err)

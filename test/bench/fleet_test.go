@@ -82,6 +82,7 @@ func benchmarkFleet(b *testing.B, start func(*testing.B) *site) {
 		acting := s.keeper()
 		began, alone := acting.looked(b, acting.began, instances)
 		standby := s.keeper()
+		acting.admitted(b, acting.began, hosts)
 		_, _ = acting.settle(b, 20*time.Second) // what a start leaves to be done is done
 		measured := s.site.measure(b)
 		cores, resident := acting.settle(b, measuring)

@@ -2,10 +2,9 @@ package site
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"strings"
+
+	"github.com/huker/huker/network"
 )
 
 // unrule takes all chains with a mark in their names out of the firewall, and the jumps to them before.
@@ -20,8 +19,7 @@ done`
 // Clear takes a deployment's rules off the hosts, once none of its processes runs. Deployments have ranges of addresses that overlap here, unlike elsewhere: what one that
 // is gone has left would be done to the connections of those that come after it.
 func (s *Site) Clear(ctx context.Context, name string) error {
-	sum := sha256.Sum256([]byte(name))
-	mark := strings.ToUpper(hex.EncodeToString(sum[:4])) // as package network does
+	mark := network.ChainName(name)[len("HUKER-"):][:8] // all of its chains have these digits in their names
 	var errs []error
 	for _, h := range s.Fleet.Hosts {
 		_, err := h.Exec(ctx, "sh", "-c", unrule, "sh", mark)

@@ -22,14 +22,17 @@ import (
 // hosts. The client is on a machine that is no host, and comes by the port of a host that stays. How long each phase of each change took is logged.
 func BenchmarkSeveralHosts(b *testing.B) {
 	runs := sizeFrom(b, "HUKER_BENCH_RUNS", failoverRuns)
-	f := newFleet(b)
+	f, s := newFleet(b)
 	killed := func(program string) func(side) fault.Fault {
 		return func(s side) fault.Fault { return fault.KillProgram(s.primary(), program) }
 	}
 	hosts := func(strike func(*fleet.Host) fault.Fault) func(side) fault.Fault {
-		return func(side) fault.Fault { f.avoid = f.host(); return f.back(strike(f.avoid)) }
+		return func(side) fault.Fault {
+			_, f.avoid = f.primary()
+			return f.back(strike(f.avoid))
+		}
 	}
-	measureGaps(b, []side{f.side()}, runs, []kind{
+	measureGaps(b, []side{s}, runs, []kind{
 		{"container-killed", func(s side) fault.Fault { return fault.KillContainer(s.primary(), false) }},
 		{"mysqld-killed", killed("mysqld")},
 		{"mysqld-hangs", func(s side) fault.Fault { return fault.StopProgram(s.primary(), "mysqld") }},
@@ -44,12 +47,11 @@ type onFleet struct {
 	*running.Running
 	b     *testing.B
 	id    string
-	made  side
 	avoid *fleet.Host // whom connections do not come by
 	seen  int         // changes of primary that were logged
 }
 
-func newFleet(b *testing.B) *onFleet {
+func newFleet(b *testing.B) (*onFleet, side) {
 	b.Helper()
 	f := &onFleet{Running: running.New(b, 3*time.Hour).Start(b), b: b}
 	f.id, _ = makeCluster(b, f.API, "strict")
@@ -63,7 +65,7 @@ func newFleet(b *testing.B) *onFleet {
 		},
 	}.Connector()
 	require.NoError(b, err)
-	f.made = side{
+	return f, side{
 		name: "huker", endpoint: endpoint, revives: true,
 		primary: func() fault.Container { c, _ := f.primary(); return c },
 		well: func(ctx context.Context) error {
@@ -78,10 +80,7 @@ func newFleet(b *testing.B) *onFleet {
 			return err
 		},
 	}
-	return f
 }
-
-func (f *onFleet) side() side { return f.made }
 
 // way is the first host that is not to be avoided.
 func (f *onFleet) way() *fleet.Host {
@@ -92,8 +91,6 @@ func (f *onFleet) way() *fleet.Host {
 	}
 	return nil
 }
-
-func (f *onFleet) host() *fleet.Host { _, h := f.primary(); return h }
 
 // primary gives the primary's container, and where it is.
 func (f *onFleet) primary() (fault.Container, *fleet.Host) {

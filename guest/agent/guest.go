@@ -50,8 +50,8 @@ type member struct {
 }
 
 // Clone implements Part.
-func (m member) Clone(ctx context.Context, donor protocol.Member) error {
-	return m.Server.Clone(ctx, donor, func(p replication.Progress) {
+func (m member) Clone(ctx context.Context, donor string, peers map[string]protocol.Member) error {
+	return m.Server.Clone(ctx, donor, peers, func(p replication.Progress) {
 		m.log.Info("cloning", "op", "rebuild", "bytes", p.Done, "of", p.Estimate)
 	})
 }

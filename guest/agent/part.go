@@ -28,7 +28,7 @@ type Part interface {
 	// Lag is how far a replica is behind; negative: not known.
 	Lag(ctx context.Context) time.Duration
 	// Clone replaces the server's data by the donor's, however long that takes; mysqld ends with it.
-	Clone(ctx context.Context, donor protocol.Member) error
+	Clone(ctx context.Context, donor string, peers map[string]protocol.Member) error
 	// Close ends what was begun.
 	Close()
 }
@@ -310,11 +310,11 @@ func (p *player) rebuild(ctx context.Context, s *failover.Status) (under bool, b
 	if act := failover.Retire(*s); !touched && act.Kind != failover.ActNone {
 		return true, act
 	}
-	donor, known := p.roster.peers()[mark.Donor]
-	if p.cloning == nil && known && time.Since(p.failed) > reopens {
+	peers := p.roster.peers()
+	if _, known := peers[mark.Donor]; p.cloning == nil && known && time.Since(p.failed) > reopens {
 		p.cloning = make(chan error, 1)
 		p.log.Info("the data is being replaced", "op", "rebuild", "donor", mark.Donor)
-		go func() { p.cloning <- p.part.Clone(ctx, donor) }()
+		go func() { p.cloning <- p.part.Clone(ctx, mark.Donor, peers) }()
 	}
 	select {
 	case err := <-p.cloning:

@@ -92,11 +92,11 @@ func (f *fakePart) Do(_ context.Context, r durability.Record, a failover.Act, _ 
 
 func (f *fakePart) Lag(context.Context) time.Duration { return 0 }
 
-func (f *fakePart) Clone(ctx context.Context, donor protocol.Member) error {
+func (f *fakePart) Clone(ctx context.Context, donor string, peers map[string]protocol.Member) error {
 	f.mu.Lock()
 	shut := f.now.Offline && f.now.Writes == failover.WritesOff && f.now.Receiver.State == failover.ReceiverStopped
 	if shut {
-		f.clones = append(f.clones, donor.Address)
+		f.clones = append(f.clones, peers[donor].Address)
 	}
 	f.mu.Unlock()
 	if !shut {

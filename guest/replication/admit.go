@@ -26,22 +26,30 @@ func (s *Server) admit(ctx context.Context, ids []string) error {
 		if err := PrepareDonor(ctx, c); err != nil {
 			return err
 		}
-		open := map[string]bool{}
+		open := instances{}
 		for _, id := range ids {
 			name, err := Account(id)
 			if err != nil {
 				return err
 			}
-			open[name] = true
+			open[name] = id
 		}
-		if err := lockOthers(ctx, c, open); err != nil {
+		all, err := entrances(ctx, c)
+		if err != nil {
 			return err
+		}
+		for name, now := range all {
+			if _, in := open[name]; now.open && !in {
+				if err := run(ctx, c, "ALTER USER ?@? ACCOUNT LOCK", name, accountHost); err != nil {
+					return fmt.Errorf("lock the account %s: %w", name, err)
+				}
+			}
 		}
 		if err := endOthers(ctx, c, open); err != nil {
 			return err
 		}
-		for _, id := range ids {
-			if err := makeAccount(ctx, c, id); err != nil {
+		for name, id := range open {
+			if err := unlock(ctx, c, id, all[name]); err != nil {
 				return err
 			}
 		}
@@ -49,69 +57,9 @@ func (s *Server) admit(ctx context.Context, ids []string) error {
 	})
 }
 
-// makeAccount opens an instance's account, or makes it. It can be entered only when the last step is done.
-//
-// CONNECTION_ADMIN lets members in while clients are kept out (offline_mode), as they are until a new primary has sealed; SYSTEM_USER keeps users who
-// may change accounts from changing this one.
-func makeAccount(ctx context.Context, c *sql.Conn, id string) error {
-	name, err := Account(id)
-	if err != nil {
-		return err
-	}
-	var open int
-	if err := c.QueryRowContext(ctx, "SELECT COUNT(*) FROM mysql.user WHERE User = ? AND Host = ? AND account_locked = 'N'", name, accountHost).Scan(&open); err != nil {
-		return fmt.Errorf("read the accounts: %w", err)
-	}
-	if open > 0 {
-		return nil
-	}
-	for _, st := range []struct {
-		text string
-		args []any
-	}{
-		{"CREATE USER IF NOT EXISTS ?@? IDENTIFIED WITH caching_sha2_password BY '' REQUIRE SUBJECT ? ACCOUNT LOCK", []any{name, accountHost, Subject(id)}},
-		{"ALTER USER ?@? IDENTIFIED WITH caching_sha2_password BY '' REQUIRE SUBJECT ? PASSWORD EXPIRE NEVER ACCOUNT LOCK", []any{name, accountHost, Subject(id)}},
-		{"GRANT REPLICATION SLAVE, CONNECTION_ADMIN, SYSTEM_USER ON *.* TO ?@?", []any{name, accountHost}},
-		{"ALTER USER ?@? ACCOUNT UNLOCK", []any{name, accountHost}},
-	} {
-		if err := run(ctx, c, st.text, st.args...); err != nil {
-			return fmt.Errorf("make the account of %s: %w", id, err)
-		}
-	}
-	return nil
-}
-
-// lockOthers locks all replication accounts but those.
-func lockOthers(ctx context.Context, c *sql.Conn, open map[string]bool) error {
-	rows, err := c.QueryContext(ctx, "SELECT User FROM mysql.user WHERE Host = ? AND User LIKE 'huker|_r|_%' ESCAPE '|' AND account_locked = 'N'", accountHost)
-	if err != nil {
-		return fmt.Errorf("read the accounts: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var names []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return fmt.Errorf("read the accounts: %w", err)
-		}
-		if !open[name] {
-			names = append(names, name)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read the accounts: %w", err)
-	}
-	for _, name := range names {
-		if err := run(ctx, c, "ALTER USER ?@? ACCOUNT LOCK", name, accountHost); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // endOthers ends every session that replicates, or could, as somebody else than those, and sees them gone. A session that was signing in when the accounts were
 // locked may have been looked up before: it is waited for until it has said who it is, and ended if it does not.
-func endOthers(ctx context.Context, c *sql.Conn, open map[string]bool) error {
+func endOthers(ctx context.Context, c *sql.Conn, open instances) error {
 	nameless, err := namelessSessions(ctx, c)
 	if err != nil {
 		return err
@@ -158,7 +106,7 @@ func namelessSessions(ctx context.Context, c *sql.Conn) ([]uint64, error) {
 }
 
 // killOthers kills the sessions that replicate, or could, as somebody else than those, and says how many there were.
-func killOthers(ctx context.Context, c *sql.Conn, open map[string]bool) (int, error) {
+func killOthers(ctx context.Context, c *sql.Conn, open instances) (int, error) {
 	names := make([]any, 0, len(open)+1)
 	names = append(names, "")
 	for name := range open {

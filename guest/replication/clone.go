@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,11 +103,11 @@ func PrepareDonor(ctx context.Context, c executor) error {
 	return nil
 }
 
-// Clone replaces this server's data by a donor's, however long that takes; progress may be nil. At its end mysqld restarts, and Clone returns nil: the next run's
+// Clone replaces this server's data by a donor's, which is one of the members, however long that takes; progress may be nil. At its end mysqld restarts, and Clone returns nil: the next run's
 // Server finds out whether all went well, and says Rebuilding, and the old server's name, until then. It is refused unless the server is shut, read-only
 // and receives nothing. An error is of a clone that did not come about; if Rebuilding stays, it has to be tried again.
-func (s *Server) Clone(ctx context.Context, donor protocol.Member, progress func(Progress)) error {
-	t, err := s.beginClone(ctx, donor)
+func (s *Server) Clone(ctx context.Context, donor string, members map[string]protocol.Member, progress func(Progress)) error {
+	t, err := s.beginClone(ctx, donor, members)
 	if err != nil {
 		return fmt.Errorf("replication: clone: %w", err)
 	}
@@ -125,7 +127,11 @@ func (s *Server) Clone(ctx context.Context, donor protocol.Member, progress func
 	}
 }
 
-func (s *Server) beginClone(ctx context.Context, donor protocol.Member) (t *task, err error) {
+func (s *Server) beginClone(ctx context.Context, donor string, members map[string]protocol.Member) (t *task, err error) {
+	from, known := members[donor]
+	if !known || from.Address == "" {
+		return nil, fmt.Errorf("%w: %s", ErrUnknownMember, donor)
+	}
 	if s.cfg.Clones.State == "" || s.cfg.Clones.InitFile == "" || s.cfg.Clones.AutoCnf == "" {
 		return nil, errors.New("nobody said where its files are")
 	}
@@ -134,11 +140,11 @@ func (s *Server) beginClone(ctx context.Context, donor protocol.Member) (t *task
 			return nil
 		}
 		var before rebuild
-		if err := s.act.use(ctx, func(ctx context.Context, c *sql.Conn) error { return s.prepareClone(ctx, c, donor, &before) }); err != nil {
+		if err := s.act.use(ctx, func(ctx context.Context, c *sql.Conn) error { return s.prepareClone(ctx, c, from, members, &before) }); err != nil {
 			return err
 		}
 		var err error
-		t, err = s.launch(taskClone, donor.Address, func(ctx context.Context, c *sql.Conn) error { return s.clone(ctx, c, donor, before) })
+		t, err = s.launch(taskClone, from.Address, func(ctx context.Context, c *sql.Conn) error { return s.clone(ctx, c, from, before) })
 		return err
 	})
 	if err != nil {
@@ -149,7 +155,7 @@ func (s *Server) beginClone(ctx context.Context, donor protocol.Member) (t *task
 
 // prepareClone brings the server to a state from which every crash leads on: from here on it is Rebuilding, another server with its next start, and lets the agent
 // in whatever accounts it has then.
-func (s *Server) prepareClone(ctx context.Context, c *sql.Conn, donor protocol.Member, before *rebuild) error {
+func (s *Server) prepareClone(ctx context.Context, c *sql.Conn, donor protocol.Member, members map[string]protocol.Member, before *rebuild) error {
 	ch, err := readChannel(ctx, c)
 	if err != nil {
 		return err
@@ -174,7 +180,7 @@ func (s *Server) prepareClone(ctx context.Context, c *sql.Conn, donor protocol.M
 			return err
 		}
 	}
-	statements, err := initStatements(ctx, c)
+	statements, err := initStatements(ctx, c, members)
 	if err != nil {
 		return err
 	}
@@ -196,24 +202,33 @@ func (s *Server) prepareClone(ctx context.Context, c *sql.Conn, donor protocol.M
 	return removeFile(clones.AutoCnf)
 }
 
-// initStatements have the next start let the agent in with its present password, and nobody of the donor's replicas. Each is one line: mysqld reads them so.
-func initStatements(ctx context.Context, c *sql.Conn) (string, error) {
+// initStatements have the next start let the agent in with its present password, and nobody of the donor's replicas. All members' accounts are there from then on,
+// locked. Each is one line: mysqld reads them so.
+func initStatements(ctx context.Context, c *sql.Conn, members map[string]protocol.Member) (string, error) {
 	var user, host, hash string
 	err := c.QueryRowContext(ctx, "SELECT User, Host, HEX(authentication_string) FROM mysql.user WHERE CONCAT(User, '@', Host) = CURRENT_USER()").Scan(&user, &host, &hash)
 	if err != nil {
 		return "", fmt.Errorf("read the agent's account: %w", err)
 	}
 	account := literal(user) + "@" + literal(host)
-	return strings.Join([]string{
-		"SET SESSION sql_log_bin = 0;",
-		"SET GLOBAL super_read_only = OFF;",
-		"CREATE USER IF NOT EXISTS " + account + ";",
-		"ALTER USER " + account + " IDENTIFIED WITH caching_sha2_password AS 0x" + hash + " REQUIRE NONE PASSWORD EXPIRE NEVER ACCOUNT UNLOCK;",
-		"GRANT ALL PRIVILEGES ON *.* TO " + account + " WITH GRANT OPTION;",
-		"UPDATE mysql.user SET account_locked = 'Y' WHERE User LIKE 'huker|_r|_%' ESCAPE '|';",
-		"FLUSH NO_WRITE_TO_BINLOG PRIVILEGES;",
-		"SET GLOBAL super_read_only = ON;",
-	}, "\n") + "\n", nil
+	texts := []string{
+		"SET SESSION sql_log_bin = 0",
+		"SET GLOBAL super_read_only = OFF",
+		"CREATE USER IF NOT EXISTS " + account,
+		"ALTER USER " + account + " IDENTIFIED WITH caching_sha2_password AS 0x" + hash + " REQUIRE NONE PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
+		"GRANT ALL PRIVILEGES ON *.* TO " + account + " WITH GRANT OPTION",
+		"UPDATE mysql.user SET account_locked = 'Y' WHERE User LIKE 'huker|_r|_%' ESCAPE '|'",
+		"FLUSH NO_WRITE_TO_BINLOG PRIVILEGES",
+	}
+	for _, id := range slices.Sorted(maps.Keys(members)) {
+		more, err := settings(id)
+		if err != nil {
+			return "", err
+		}
+		texts = append(texts, more...)
+	}
+	texts = append(texts, "SET GLOBAL super_read_only = ON")
+	return strings.Join(texts, ";\n") + ";\n", nil
 }
 
 func literal(s string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func diverged(l *lab) (a, b, c *node, r durability.Record) {
 }
 
 // cloneFrom has a node's data be replaced, and mysqld start with it.
-func (n *node) cloneFrom(donor protocol.Member) error {
+func (n *node) cloneFrom(donor string, members map[string]protocol.Member) error {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), time.Minute)
 	defer cancel()
@@ -52,7 +53,7 @@ func (n *node) cloneFrom(donor protocol.Member) error {
 	old, err := n.db.Conn(ctx) // ends when mysqld no longer takes sessions, and not before: one that is on its way down answers for a while
 	n.ok(err)
 	defer func() { _ = old.Close() }()
-	if err := n.server.Clone(ctx, donor, nil); err != nil {
+	if err := n.server.Clone(ctx, donor, members, nil); err != nil {
 		return err
 	}
 	for old.PingContext(ctx) == nil {
@@ -73,7 +74,7 @@ func TestClone(t *testing.T) {
 	if b.status().Executed.Contains(was.Executed) {
 		t.Fatalf("it has nothing of its own: %v", was.Executed)
 	}
-	a.ok(a.cloneFrom(l.peers[c.Instance]))
+	a.ok(a.cloneFrom(c.Instance, l.peers))
 	l.until("it is whole", func() bool { return !a.status().Rebuilding })
 	s := a.status()
 	if s.Server == was.Server || s.Writes != failover.WritesOff || !s.Offline || s.Receiver.State != failover.ReceiverStopped || s.Receiver.Source != "" {
@@ -85,6 +86,26 @@ func TestClone(t *testing.T) {
 	if got := a.value("SELECT COUNT(*) FROM d.t WHERE i = 2"); got != "0" {
 		t.Error("it has its own row still")
 	}
+	// Whoever it is to let in some day has an account there, locked: all that is left to do then is to open it.
+	for _, member := range l.nodes {
+		account := "FROM mysql.user WHERE User = '" + member.account() + "' AND account_locked = 'Y' AND x509_subject = '" + replication.Subject(member.Instance) + "'"
+		if got := a.value("SELECT COUNT(*) " + account); got != "1" {
+			t.Errorf("%s has %s accounts there", member.name, got)
+		}
+	}
+	count := func() string {
+		return a.value("SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM performance_schema.global_status WHERE VARIABLE_NAME IN ('Com_create_user', 'Com_grant')")
+	}
+	a.ok(a.do(failover.Act{Kind: failover.ActWritable}))
+	before := count()
+	a.ok(a.do(failover.Act{Kind: failover.ActAdmit, Admit: instancesOf(b, c)}))
+	if got := a.status().Serving.Admitted; !slices.Equal(got, instancesOf(b, c)) {
+		t.Errorf("it lets in %v", got)
+	}
+	if got := count(); got != before {
+		t.Errorf("accounts were made: %s, %s before", got, before)
+	}
+	a.ok(a.do(failover.Act{Kind: failover.ActReadOnly}))
 	r = learn(r.Admit(a.Instance, a.id(r)), a, b, c)
 	l.settle(a, b, c)
 	b.exec("INSERT INTO d.t VALUES (3)")
@@ -99,9 +120,8 @@ func TestCloneThatFails(t *testing.T) {
 	l := newLab(t, 3)
 	a, _, c, _ := diverged(l)
 	was := a.status()
-	nobody := l.peers[c.Instance]
-	nobody.Address = "192.0.2.1"
-	if err := a.server.Clone(t.Context(), nobody, nil); err == nil || errors.Is(err, replication.ErrPending) {
+	elsewhere := map[string]protocol.Member{c.Instance: {Address: "192.0.2.1"}}
+	if err := a.server.Clone(t.Context(), c.Instance, elsewhere, nil); err == nil || errors.Is(err, replication.ErrPending) {
 		t.Fatalf("a clone of nobody: %v", err)
 	}
 	l.until("it is shut again", func() bool {
@@ -111,6 +131,6 @@ func TestCloneThatFails(t *testing.T) {
 	if s := a.status(); s.Server != was.Server {
 		t.Errorf("it is %s, and was %s", s.Server, was.Server)
 	}
-	a.ok(a.cloneFrom(l.peers[c.Instance]))
+	a.ok(a.cloneFrom(c.Instance, l.peers))
 	l.until("it is whole", func() bool { return !a.status().Rebuilding })
 }

@@ -203,10 +203,20 @@ func TestShutOut(t *testing.T) {
 	if ended(write) {
 		t.Error("somebody acknowledged")
 	}
-	// It is let in again.
+	// It is let in again, and its account is what it has to be.
+	own, err := a.db.Conn(t.Context())
+	a.ok(err)
+	for _, text := range []string{"SET SESSION sql_log_bin = 0", "ALTER USER '" + c.account() + "'@'%' REQUIRE NONE"} {
+		_, err := own.ExecContext(t.Context(), text)
+		a.ok(err)
+	}
+	a.ok(own.Close())
 	r = r.Stay(c.Instance)
 	learn(r, a, c)
 	l.until("c acknowledges", func() bool { return ended(write) }, a, c)
+	if got := a.value("SELECT x509_subject FROM mysql.user WHERE User = '" + c.account() + "'"); got != replication.Subject(c.Instance) {
+		t.Errorf("its certificate has to say %q", got)
+	}
 }
 
 // TestSigningIn: a session that had not said who it is when accounts were locked is not overlooked.
@@ -301,7 +311,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %s: %v", c.n.name, c.a.Kind, err)
 		}
 	}
-	if err := b.server.Clone(t.Context(), l.peers[a.Instance], nil); !errors.Is(err, replication.ErrRefused) {
+	if err := b.server.Clone(t.Context(), a.Instance, l.peers, nil); !errors.Is(err, replication.ErrRefused) {
 		t.Errorf("clone: %v", err)
 	}
 	mute(b)

@@ -88,20 +88,20 @@ func benchmarkFleet(b *testing.B, start func(*testing.B) *site) {
 		cores, resident := acting.settle(b, measuring)
 		measured(measuring)
 		pages := s.pages(500)
+		b.Logf("%d instances on %d hosts: nodekeeper knows all %s after its start (a look at all of them: %.2f s), then takes %.3f cores and %.0f MB; a page of %d: median %s, 99 %% %s",
+			instances, hosts, began.Round(time.Millisecond), alone, cores, resident, pageSize, pages[len(pages)/2], pages[len(pages)*99/100])
 		killed := time.Now()
 		acting.kill()
 		took, _ := standby.looked(b, killed, instances)
+		b.Logf("killed -9, another one knows all after %s", took.Round(time.Millisecond))
 		readmitted := standby.admitted(b, killed, hosts)
+		b.Logf("and all hosts' rights are looked at after %s", readmitted.Round(time.Millisecond))
 		b.ReportMetric(took.Seconds(), "takeover-s")
 		b.ReportMetric(alone, "resync-s")
 		b.ReportMetric(cores, "keeper-cores")
 		b.ReportMetric(resident, "keeper-MB")
 		b.ReportMetric(float64(pages[len(pages)/2].Microseconds())/1e3, "page-p50-ms")
 		b.ReportMetric(float64(pages[len(pages)*99/100].Microseconds())/1e3, "page-p99-ms")
-		b.Logf("%d instances on %d hosts: nodekeeper knows all %s after its start (a look at all of them: %.2f s), then takes %.3f cores and %.0f MB; "+
-			"killed -9, another one knows all after %s, and all hosts' rights are looked at after %s; a page of %d: median %s, 99 %% %s",
-			instances, hosts, began.Round(time.Millisecond), alone, cores, resident, took.Round(time.Millisecond), readmitted.Round(time.Millisecond),
-			pageSize, pages[len(pages)/2], pages[len(pages)*99/100])
 		standby.kill()
 	}
 }

@@ -128,6 +128,9 @@ func (g *Gatekeeper) do(ctx context.Context, method, path string, body any) erro
 	}
 	r.SetBasicAuth(g.cfg.Username, g.cfg.Password)
 	r.Header.Set("Content-Type", "application/json")
+	// To put or delete something twice is to do it once: where the management ended the connection just then, as it does with those that were idle, it is asked again
+	// over another one. Without a value this is only for package http, and not sent.
+	r.Header["Idempotency-Key"] = []string{}
 	a, err := g.client.Do(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", bus.ErrUnavailable, err)

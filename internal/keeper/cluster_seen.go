@@ -263,16 +263,18 @@ func (k *Keeper) settled(row model.Cluster, members []model.Instance, s shown) m
 		return row
 	}
 	row.Epoch, row.PrimaryID = s.record.Epoch, s.record.Primary
-	row.Condition = ""
-	well := s.decision.Problem == "" || s.decision.Looks()
-	if !well {
+	switch {
+	case s.decision.Looks(): // whether what was the matter before still is will be known in a moment
+	case s.decision.Problem == "":
+		row.Condition = ""
+	default:
 		row.Condition = s.decision.Problem
 		if len(s.decision.Steps) > 0 && s.decision.Steps[0].Reason != "" {
 			row.Condition += ": " + s.decision.Steps[0].Reason
 		}
 	}
 	row.Alarms = k.alarms(row.Alarms, s.decision.Alarms)
-	whole := well && !slices.ContainsFunc(members, func(m model.Instance) bool {
+	whole := row.Condition == "" && !slices.ContainsFunc(members, func(m model.Instance) bool {
 		return m.Status != model.StatusActive && m.Desired != model.DesiredDeleted
 	})
 	primary := s.seen[s.record.Primary]

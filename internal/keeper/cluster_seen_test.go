@@ -44,7 +44,16 @@ func TestComparedIsNoCondition(t *testing.T) {
 	require.Empty(t, got.Condition)
 	require.Equal(t, model.StatusActive, got.Status)
 
-	s.decision.Class = failover.ClassFailover
+	// Nor does it end what they know of: while one member starts the others are compared many times a second, and each time it would be written down twice.
+	row.Condition = "members to follow: b is not there yet"
+	got = k.settled(row, members, s)
+	require.Equal(t, row.Condition, got.Condition)
+	require.Equal(t, model.StatusReboot, got.Status)
+	s.decision = failover.Decision{}
+	require.Empty(t, k.settled(row, members, s).Condition)
+	row.Condition = ""
+
+	s.decision = failover.Decision{Problem: "primary to be asked again", Class: failover.ClassFailover, Steps: []failover.Step{look}}
 	got = k.settled(row, members, s)
 	require.Equal(t, "primary to be asked again: to be compared", got.Condition, "a primary in doubt is another matter")
 	require.Equal(t, model.StatusReboot, got.Status)

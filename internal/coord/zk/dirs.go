@@ -12,8 +12,16 @@ import (
 type rights struct {
 	acl     []gozk.ACL
 	version int32 // of its data
+	edition edition
+}
+
+// edition changes with every change of the rights on a node, and when the node is made anew.
+type edition struct {
+	made    int64
 	changes int32 // how often they changed since it was made
 }
+
+func editionOf(stat *gozk.Stat) edition { return edition{stat.Czxid, stat.Aversion} }
 
 // readRights reads the version first: rights that are newer than it do no harm, since what is made with them is made on condition of the version.
 func readRights(conn *gozk.Conn, dir string) (rights, error) {
@@ -25,52 +33,42 @@ func readRights(conn *gozk.Conn, dir string) (rights, error) {
 	if err != nil {
 		return rights{}, err
 	}
-	return rights{acl: acl, version: stat.Version, changes: now.Aversion}, nil
+	return rights{acl: acl, version: stat.Version, edition: editionOf(now)}, nil
 }
 
-// makeDirs makes the directories that lack for a key, with the rights of the nearest one.
+// makeDirs makes the directories that lack for a key, with the rights of the nearest one. Each is made on its own, because ZooKeeper makes
+// no containers as part of a larger change. So the rights may change in between, and who changes them may not have seen the new ones: then
+// theirs are put right here, and those of what others made in them by now. (A principal that is not the control plane cannot do that;
+// Gatekeeper looks again after it.)
 func (s *Store) makeDirs(ctx context.Context, l *link, st *state) error {
-	_, err := call(ctx, l.conn, func(conn *gozk.Conn) (any, error) {
+	late, err := call(ctx, l.conn, func(conn *gozk.Conn) (bool, error) {
 		if st.near == "" {
-			return nil, s.makeTree(conn)
+			return false, s.makeTree(conn)
 		}
-		return nil, s.makeContainers(conn, st)
+		return s.makeContainers(conn, st)
 	})
-	return err
+	if err != nil || !late {
+		return err
+	}
+	return (&change{ctx: ctx, store: s, link: l}).settle(ctx, st.missing[0])
 }
 
-// makeContainers makes each on its own, because ZooKeeper makes no containers as part of a larger change. So the rights may change in
-// between: then they are inherited again. (A principal that is not the control plane cannot do that; Gatekeeper looks again after it.)
-func (s *Store) makeContainers(conn *gozk.Conn, st *state) error {
+// makeContainers tells whether the rights changed after it had read them.
+func (s *Store) makeContainers(conn *gozk.Conn, st *state) (late bool, err error) {
 	from, err := readRights(conn, st.near)
 	if err != nil {
-		return gone(err)
+		return false, gone(err)
 	}
-	var made []string
 	for _, dir := range st.missing {
-		_, err := conn.CreateContainer(dir, nil, gozk.FlagContainer, from.acl)
-		if err == nil {
-			made = append(made, dir)
-		} else if !errors.Is(err, gozk.ErrNodeExists) {
-			return gone(err)
+		if _, err := conn.CreateContainer(dir, nil, gozk.FlagContainer, from.acl); err != nil && !errors.Is(err, gozk.ErrNodeExists) {
+			return false, gone(err)
 		}
 	}
-	for changes := int32(0); s.who.mighty() && len(made) > 0; changes++ {
-		there, stat, err := conn.Exists(st.near)
-		if err != nil || !there || stat.Version == from.version {
-			return err
-		}
-		if from, err = readRights(conn, st.near); err != nil {
-			return gone(err)
-		}
-		for _, dir := range made {
-			// Only as long as nobody else has given rights on it.
-			if _, err := conn.SetACL(dir, from.acl, changes); err != nil && !overtaken(err) {
-				return err
-			}
-		}
+	if !s.who.mighty() {
+		return false, nil
 	}
-	return nil
+	there, stat, err := conn.Exists(st.near)
+	return err == nil && there && stat.Version != from.version, err
 }
 
 // gone drops what only says that a directory went meanwhile: whoever made it looks again.

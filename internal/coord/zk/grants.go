@@ -64,24 +64,20 @@ func (c *change) stands(prefix string) (bool, error) {
 // keep makes a prefix's directory, and has it stay; made is false when it did already.
 func (c *change) keep(dir string) (made bool, err error) {
 	for {
-		_, err := c.call(func(conn *gozk.Conn) (any, error) {
+		st, err := timed(c.ctx, c.store, c.link, func(conn *gozk.Conn) (*state, error) {
 			st := &state{dir: dir}
-			if err := c.store.locate(conn, st); err != nil {
-				return nil, err
+			return st, c.store.locate(conn, st)
+		})
+		if err != nil {
+			return false, err
+		}
+		if st.near == "" || len(st.missing) > 0 {
+			if err := c.store.makeDirs(c.ctx, c.link, st); err != nil {
+				return false, err
 			}
-			if st.near == "" {
-				if err := c.store.makeTree(conn); err != nil {
-					return nil, err
-				}
-				return nil, gozk.ErrNoNode
-			}
-			if len(st.missing) > 0 {
-				if err := c.store.makeContainers(conn, st); err != nil {
-					return nil, err
-				}
-			}
-			_, err := conn.Create(keptPath(dir), nil, gozk.FlagPersistent, c.base())
-			return nil, err
+		}
+		_, err = c.call(func(conn *gozk.Conn) (any, error) {
+			return conn.Create(keptPath(dir), nil, gozk.FlagPersistent, c.base())
 		})
 		if err == nil || errors.Is(err, gozk.ErrNodeExists) {
 			return err == nil, nil
@@ -121,19 +117,22 @@ func (c *change) take(ctx context.Context, prefix string) error {
 
 // branch is a directory whose rights are to be put right.
 type branch struct {
-	dir       string
-	inherited []gozk.ACL // the rights on the directory above it
+	dir   string
+	above rights // on the directory above it, as last read
 }
 
 // settle puts right the rights on a directory and all below it, from the top: who lost the right to make something in a directory
 // before that was listed, cannot have made anything that the list lacks.
+//
+// Others may do the same at the same time, for another principal, and have begun with other rights further up. So whoever has set rights on
+// a node looks whether those on the directory above are still the ones that it took them from, and does it again if not. Whoever changes
+// those after that look comes by here afterwards: the last word on a node is from the last rights above it.
 func (c *change) settle(ctx context.Context, top string) error {
-	above, err := c.call(func(conn *gozk.Conn) (any, error) { return readRights(conn, parent(top)) })
+	above, err := c.rightsOn(parent(top))
 	if err != nil {
 		return gone(err)
 	}
-	r, _ := above.(rights)
-	for level := []branch{{top, r.acl}}; len(level) > 0; {
+	for level := []branch{{top, above}}; len(level) > 0; {
 		below := make([][]branch, len(level))
 		err := parallel(ctx, len(level), func(ctx context.Context, i int) (err error) {
 			below[i], err = c.settleDir(ctx, level[i])
@@ -147,59 +146,94 @@ func (c *change) settle(ctx context.Context, top string) error {
 	return nil
 }
 
+func (c *change) rightsOn(dir string) (rights, error) {
+	return timed(c.ctx, c.store, c.link, func(conn *gozk.Conn) (rights, error) { return readRights(conn, dir) })
+}
+
+// current tells whether a directory's rights are still those that were read.
+func (c *change) current(dir string, at edition) (bool, error) {
+	return timed(c.ctx, c.store, c.link, func(conn *gozk.Conn) (bool, error) {
+		there, stat, err := conn.Exists(dir)
+		return err == nil && there && editionOf(stat) == at, err
+	})
+}
+
 func (c *change) settleDir(ctx context.Context, b branch) ([]branch, error) {
-	acl, err := c.settleRights(b)
-	if err != nil {
-		return nil, err
+	for {
+		own, err := c.settleRights(&b)
+		if err != nil {
+			return nil, err
+		}
+		below, set, err := c.settleNodes(ctx, b.dir, own)
+		if err != nil || !set {
+			return below, err
+		}
+		if current, err := c.current(b.dir, own.edition); err != nil || current {
+			return below, err
+		}
 	}
+}
+
+// settleNodes puts right what lies in a directory and is no directory itself, and lists those that are; set is true if anything was not as it had to be.
+func (c *change) settleNodes(ctx context.Context, dir string, own rights) (below []branch, set bool, err error) {
 	names, err := timed(ctx, c.store, c.link, func(conn *gozk.Conn) ([]string, error) {
-		names, _, err := conn.Children(b.dir)
+		names, _, err := conn.Children(dir)
 		return names, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var below []branch
 	for _, name := range names {
-		path := b.dir + "/" + name
+		path := dir + "/" + name
 		if !reserved(name) {
-			below = append(below, branch{path, acl})
+			below = append(below, branch{path, own})
 			continue
 		}
-		if err := c.settleNode(path, c.rightsOf(acl, name, names)); gone(err) != nil {
-			return nil, err
+		changed, err := c.settleNode(path, c.rightsOf(own.acl, name, names))
+		if gone(err) != nil {
+			return nil, false, err
 		}
+		set = set || changed
 	}
-	return below, nil
+	return below, set, nil
 }
 
 // settleRights puts right the rights on a directory: those on the one above, those of the principal if this is a prefix of its, and
 // those of others that were admitted here. Whatever else there is, a principal made up.
-func (c *change) settleRights(b branch) ([]gozk.ACL, error) {
+func (c *change) settleRights(b *branch) (rights, error) {
 	for {
-		now, err := c.call(func(conn *gozk.Conn) (any, error) { return readRights(conn, b.dir) })
+		have, err := c.rightsOn(b.dir)
 		if err != nil {
-			return nil, err
+			return rights{}, err
 		}
-		have, _ := now.(rights)
-		want, err := c.rightful(b, have.acl)
+		want, err := c.rightful(*b, have.acl)
 		if err != nil {
-			return nil, err
+			return rights{}, err
 		}
 		if sameRights(have.acl, want) {
-			return want, nil
+			return have, nil
 		}
-		_, err = c.call(func(conn *gozk.Conn) (any, error) {
-			if _, err := conn.SetACL(b.dir, want, have.changes); err != nil {
-				return nil, err
+		set, err := timed(c.ctx, c.store, c.link, func(conn *gozk.Conn) (*gozk.Stat, error) {
+			stat, err := conn.SetACL(b.dir, want, have.edition.changes)
+			if err == nil {
+				_, err = conn.Set(b.dir, nil, -1) // for those who have read the rights and not used them yet
 			}
-			return conn.Set(b.dir, nil, -1) // for those who have read the rights and not used them yet
+			return stat, err
 		})
-		if err == nil {
-			return want, nil
+		if err != nil && !errors.Is(err, gozk.ErrBadVersion) {
+			return rights{}, err
 		}
-		if !errors.Is(err, gozk.ErrBadVersion) {
-			return nil, err
+		current, lookErr := c.current(parent(b.dir), b.above.edition)
+		if lookErr != nil {
+			return rights{}, lookErr
+		}
+		if err == nil && current {
+			return rights{acl: want, edition: editionOf(set)}, nil
+		}
+		if !current {
+			if b.above, err = c.rightsOn(parent(b.dir)); err != nil {
+				return rights{}, err
+			}
 		}
 	}
 }
@@ -207,14 +241,14 @@ func (c *change) settleRights(b branch) ([]gozk.ACL, error) {
 // rightful are the rights that there are to be on a directory which has some.
 func (c *change) rightful(b branch, have []gozk.ACL) ([]gozk.ACL, error) {
 	key := c.store.layout.key(b.dir)
-	want := slices.Clone(b.inherited)
+	want := slices.Clone(b.above.acl)
 	switch {
 	case slices.Contains(c.rights.Own, key):
 		want = with(want, grant(c.principal, dirRights))
 	case slices.Contains(c.rights.Read, key):
 		want = with(want, grant(c.principal, readerRights))
 	}
-	inherited := setOf(b.inherited)
+	inherited := setOf(b.above.acl)
 	for _, a := range have {
 		name, ok := principalOf(a)
 		if !ok || inherited[a] || name == c.principal || a.Perms != dirRights && a.Perms != readerRights {
@@ -245,12 +279,13 @@ func (c *change) rightsOf(dir []gozk.ACL, name string, beside []string) []gozk.A
 }
 
 // settleNode gives a value or a marker its rights; what does not belong is deleted. They have nothing below them, unless a principal put
-// it there so that they could not be deleted.
-func (c *change) settleNode(path string, want []gozk.ACL) error {
-	_, err := c.call(func(conn *gozk.Conn) (any, error) {
+// it there so that they could not be deleted. It tells whether it gave rights.
+func (c *change) settleNode(path string, want []gozk.ACL) (set bool, err error) {
+	return timed(c.ctx, c.store, c.link, func(conn *gozk.Conn) (set bool, err error) {
 		acl, stat, err := conn.GetACL(path)
 		if err == nil && want != nil && !sameRights(acl, want) {
 			_, err = conn.SetACL(path, want, -1)
+			set = true
 		}
 		if err == nil && stat.NumChildren > 0 {
 			err = prune(conn, path)
@@ -258,9 +293,8 @@ func (c *change) settleNode(path string, want []gozk.ACL) error {
 		if err == nil && want == nil {
 			err = conn.Delete(path, -1)
 		}
-		return nil, err
+		return set, err
 	})
-	return err
 }
 
 // prune deletes all below a node.

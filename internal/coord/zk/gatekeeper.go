@@ -43,6 +43,12 @@ type record struct {
 	Settled bool `json:"settled,omitempty"`
 }
 
+// settled tells whether a principal's node says so.
+func settled(data []byte) bool {
+	var r record
+	return json.Unmarshal(data, &r) == nil && r.Settled
+}
+
 // prefixes are those of either kind, each once.
 func (r record) prefixes() []string { return union(r.Own, r.Read) }
 
@@ -144,7 +150,7 @@ func (g *Gatekeeper) Expel(ctx context.Context, principal string) error {
 		if err := c.save(record{Own: had.Own, Read: had.Read}); err != nil {
 			return err
 		}
-		// It can open no session any more, and its own client ends those that it has.
+		// It can open no session any more, and its own client, which the record has told to look, ends those that it has.
 		if _, err := c.call(func(conn *gozk.Conn) (any, error) { return conn.SetACL(c.node(), c.base(), -1) }); err != nil {
 			return gone(err)
 		}

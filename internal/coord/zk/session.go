@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gozk "github.com/go-zookeeper/zk"
@@ -50,6 +51,7 @@ type Session struct {
 	lost    sync.Once
 	stopped chan struct{} // closed when nothing of it runs any more
 	cancel  context.CancelFunc
+	doubted atomic.Bool // its principal may have been expelled
 
 	mu       sync.Mutex
 	events   <-chan gozk.Event
@@ -90,12 +92,38 @@ func (s *Store) touch(conn *gozk.Conn) error {
 	if s.who.mighty() {
 		return nil
 	}
-	if _, _, err := conn.Get(s.layout.principal(s.who.name)); errors.Is(err, gozk.ErrNoNode) {
+	_, _, err := conn.Get(s.layout.principal(s.who.name))
+	return expelled(err)
+}
+
+// expelled tells what it means when a principal cannot read its own node.
+func expelled(err error) error {
+	if errors.Is(err, gozk.ErrNoNode) {
 		return gozk.ErrNoAuth
-	} else if err != nil {
+	}
+	return err
+}
+
+// touch is the store's, without asking each time whether the principal is still admitted: the server tells when its node changes, before it
+// answers the next sync. A new connection may have missed that, and of what changes after the right to read it was taken nothing is told:
+// so it is asked each time as long as the node does not say that all is settled.
+func (s *Session) touch(conn *gozk.Conn) error {
+	if err := s.store.sync(conn); err != nil {
 		return err
 	}
-	return nil
+	if s.store.who.mighty() || !s.doubted.Load() {
+		return nil
+	}
+	node := s.store.layout.principal(s.store.who.name)
+	if data, _, err := conn.Get(node); err != nil || !settled(data) {
+		return expelled(err)
+	}
+	s.doubted.Store(false) // event may doubt it again from here on
+	data, _, _, err := conn.GetW(node)
+	if err != nil || !settled(data) {
+		s.doubted.Store(true)
+	}
+	return expelled(err)
 }
 
 //nolint:contextcheck // a session lives as long as the store, not as the call that opened it
@@ -159,6 +187,7 @@ func (s *Session) greeted(g greeting) {
 	if g.session == 0 {
 		return // expired: an event follows
 	}
+	s.doubted.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owner == 0 {
@@ -175,6 +204,7 @@ func (s *Session) greeted(g greeting) {
 // event is called by go-zookeeper.
 func (s *Session) event(e gozk.Event) {
 	if e.Type != gozk.EventSession {
+		s.doubted.Store(true) // of its principal's node: touch sets no other watch
 		return
 	}
 	switch e.State {
@@ -298,7 +328,7 @@ func (s *Session) run(ctx context.Context) {
 		sent := time.Now()
 		wait := ttl / touchesPerTTL
 		touching, cancel := context.WithTimeout(ctx, ttl)
-		_, err := call(touching, s.conn, func(conn *gozk.Conn) (any, error) { return nil, s.store.touch(conn) })
+		_, err := call(touching, s.conn, func(conn *gozk.Conn) (any, error) { return nil, s.touch(conn) })
 		cancel()
 		switch {
 		case err == nil:

@@ -222,6 +222,53 @@ func TestGuestSession(t *testing.T) {
 	}
 }
 
+// TestExpelledSessionsEnd: whenever in the life of a session its principal is thrown out, the session's own client ends it. The clients ask for their
+// right when they come, and rely on being told after that.
+func TestExpelledSessionsEnd(t *testing.T) {
+	long(t)
+	e := zktest.Start(t, 1)
+	gate := zk.NewGatekeeper(e.Root(t))
+	const many = 30
+	name := func(i int) string { return fmt.Sprintf("guest.%d", i) }
+	own := func(i int) coord.Rights { return coord.Rights{Own: []string{fmt.Sprintf("/guests/%d", i)}} }
+	sessions := make([]coord.Session, many)
+	for i := range sessions {
+		require.NoError(t, gate.Admit(soon(t), name(i), own(i)))
+		var err error
+		sessions[i], err = e.Open(t, name(i)).NewSession(soon(t), 10*time.Second)
+		require.NoError(t, err)
+	}
+	ends := func(i int) {
+		t.Helper()
+		require.NoError(t, gate.Expel(soon(t), name(i)))
+		select {
+		case <-sessions[i].Done():
+		case <-time.After(30 * time.Second):
+			require.Fail(t, "the session goes on", i)
+		}
+	}
+	for i := range many / 3 { // as soon as they have come
+		ends(i)
+	}
+	e.Servers[0].Kill()
+	e.Servers[0].Launch(t)
+	e.AwaitUp(t, 0)
+	for i := many / 3; i < 2*many/3; i++ { // as soon as they have come back
+		ends(i)
+	}
+	for i := 2 * many / 3; i < many; i++ {
+		require.NoError(t, gate.Admit(soon(t), name(i), coord.Rights{Own: own(i).Own, Read: []string{"/shared"}}))
+	}
+	for i := 2 * many / 3; i < many; i++ { // after their rights changed
+		select {
+		case <-sessions[i].Done():
+			require.Fail(t, "lost", i)
+		default:
+		}
+		ends(i)
+	}
+}
+
 // TestEventsInOrder: whoever writes where, events come in the order of the changes.
 func TestEventsInOrder(t *testing.T) {
 	e := zktest.Start(t, 1)

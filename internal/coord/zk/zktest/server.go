@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,13 +24,13 @@ import (
 type Server struct {
 	Address string // "127.0.0.1:<port>"
 
-	id     int
-	dir    string
-	java   string
-	heapMB int
-	tls    bool
-	probe  *tls.Config
-	cmd    *exec.Cmd
+	id    int
+	dir   string
+	java  string
+	how   manner
+	tls   bool
+	probe *tls.Config
+	cmd   *exec.Cmd
 
 	fabric *fabric // to the other servers; nil: there are none
 	socks  string  // the port of its own proxy to it
@@ -50,9 +51,8 @@ func (s *Server) prepare(t testing.TB, ca *pki.CA, peers []string) {
 		"dataDir=" + filepath.Join(s.dir, "data"),
 		"tickTime=500", "initLimit=40", "syncLimit=2", "maxSessionTimeout=60000", "maxClientCnxns=0",
 		"admin.enableServer=false", "4lw.commands.whitelist=srvr",
-		// Nothing here survives the machine; kill -9 loses nothing that was written.
-		"forceSync=no", "preAllocSize=1024",
 	}
+	lines = append(lines, s.how.settings...)
 	if s.tls {
 		pair, err := ca.IssueServer("zookeeper", host)
 		require.NoError(t, err)
@@ -81,12 +81,11 @@ func (s *Server) Launch(t testing.TB) {
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	defer log.Close()
-	args := []string{
-		fmt.Sprintf("-Xmx%dm", s.heapMB), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+	args := append(
+		slices.Clone(s.how.flags), "-XX:-UsePerfData", "-Djute.maxbuffer=2097152",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
-		"-Djute.maxbuffer=2097152", "-Dznode.container.checkIntervalMs=100", "-Dznode.container.maxNeverUsedIntervalMs=3000",
 		"-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"),
-	}
+	)
 	if s.fabric != nil {
 		// The last has even connections to the loopback go through it.
 		args = append([]string{"-DsocksProxyHost=" + loopback, "-DsocksProxyPort=" + s.socks, "-DsocksNonProxyHosts="}, args...)

@@ -32,10 +32,20 @@ const (
 
 const loopback = "127.0.0.1"
 
-// Memory of a server, in MB.
-const (
-	smallHeap = 128
-	fleetHeap = 768
+// manner is how servers are run.
+type manner struct{ settings, flags []string }
+
+var (
+	// hasty is for tests, which start many servers and wait for what takes minutes. Nothing in them survives the machine; kill -9 loses nothing that was written.
+	hasty = manner{
+		settings: []string{"forceSync=no", "preAllocSize=1024"},
+		flags: []string{
+			"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+			"-Dznode.container.checkIntervalMs=100", "-Dznode.container.maxNeverUsedIntervalMs=3000",
+		},
+	}
+	// lasting is how package zk says that they are to be run.
+	lasting = manner{flags: []string{"-Xmx768m", "-Dznode.container.maxNeverUsedIntervalMs=3600000"}}
 )
 
 // startTimeout bounds how long servers may take to serve.
@@ -58,18 +68,18 @@ func Start(t testing.TB, n int) *Ensemble {
 // StartOn runs n servers with TLS on an address of this machine.
 func StartOn(t testing.TB, n int, ip string, ca *pki.CA) *Ensemble {
 	t.Helper()
-	return secured(t, n, ip, ca, smallHeap)
+	return secured(t, n, ip, ca, hasty)
 }
 
-// StartForFleet runs n servers on loopback with the memory that a large fleet's need.
+// StartForFleet runs n servers on loopback as a large fleet's are run: what they take is to be measured.
 func StartForFleet(t testing.TB, n int, ca *pki.CA) *Ensemble {
 	t.Helper()
-	return secured(t, n, loopback, ca, fleetHeap)
+	return secured(t, n, loopback, ca, lasting)
 }
 
-func secured(t testing.TB, n int, ip string, ca *pki.CA, heapMB int) *Ensemble {
+func secured(t testing.TB, n int, ip string, ca *pki.CA, how manner) *Ensemble {
 	t.Helper()
-	e := start(t, n, ip, ca, heapMB)
+	e := start(t, n, ip, ca, how)
 	// What the servers' owner does once.
 	conn := e.Raw(t, zk.RootPrincipal)
 	_, err := conn.SetACL("/", []gozk.ACL{{Perms: gozk.PermAll, Scheme: "x509", ID: "CN=" + zk.RootPrincipal}}, -1)
@@ -81,10 +91,10 @@ func secured(t testing.TB, n int, ip string, ca *pki.CA, heapMB int) *Ensemble {
 // StartPlain runs one server without TLS.
 func StartPlain(t testing.TB) *Ensemble {
 	t.Helper()
-	return start(t, 1, loopback, nil, smallHeap)
+	return start(t, 1, loopback, nil, hasty)
 }
 
-func start(t testing.TB, n int, ip string, ca *pki.CA, heapMB int) *Ensemble {
+func start(t testing.TB, n int, ip string, ca *pki.CA, how manner) *Ensemble {
 	t.Helper()
 	testenv.RequireBinary(t, script)
 	java := testenv.RequireBinary(t, "java")
@@ -92,7 +102,7 @@ func start(t testing.TB, n int, ip string, ca *pki.CA, heapMB int) *Ensemble {
 	dir := t.TempDir()
 	for i := range n {
 		e.Servers = append(e.Servers, &Server{
-			id: i + 1, dir: filepath.Join(dir, fmt.Sprint(i+1)), java: java, heapMB: heapMB, tls: ca != nil, Address: freeAddress(t, ip),
+			id: i + 1, dir: filepath.Join(dir, fmt.Sprint(i+1)), java: java, how: how, tls: ca != nil, Address: freeAddress(t, ip),
 		})
 	}
 	peers := e.connect(t)

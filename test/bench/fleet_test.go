@@ -1,16 +1,13 @@
 package bench
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,32 +172,4 @@ func (s *simulated) signIn() {
 	}
 	require.NoError(s.b, json.Unmarshal(text, &answer))
 	s.token, s.project = a.Header.Get("X-Subject-Token"), answer.Token.Project.ID
-}
-
-// pages asks for pages from anywhere in the list, one after the other, and gives the times, sorted.
-func (s *simulated) pages(n int) []time.Duration {
-	b := s.b
-	b.Helper()
-	var times []time.Duration
-	for k := range n + 20 { // the first are for warming up
-		marker := s.ids[pageSize+rand.IntN(len(s.ids)-pageSize)]
-		r, err := http.NewRequestWithContext(b.Context(), http.MethodGet,
-			fmt.Sprintf("http://%s/v1.0/%s/instances?limit=%d&marker=%s", s.listen, s.project, pageSize, marker), nil)
-		require.NoError(b, err)
-		r.Header.Set("X-Auth-Token", s.token)
-		began := time.Now()
-		a, err := http.DefaultClient.Do(r)
-		require.NoError(b, err)
-		body, err := io.ReadAll(a.Body)
-		took := time.Since(began)
-		require.NoError(b, err)
-		require.NoError(b, a.Body.Close())
-		require.Equal(b, http.StatusOK, a.StatusCode, "%s", body)
-		require.Equal(b, pageSize, bytes.Count(body, []byte(`"datastore"`)), "%s", body)
-		if k >= 20 {
-			times = append(times, took)
-		}
-	}
-	slices.Sort(times)
-	return times
 }

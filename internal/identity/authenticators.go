@@ -91,7 +91,7 @@ func (b *basic) Authenticate(ctx context.Context, r *http.Request) (Caller, erro
 		if err != nil {
 			return err
 		}
-		out, err = b.service.session(ctx, tx, model.Token{AccountID: account.ID, ProjectID: project})
+		out, err = b.service.sessionOf(ctx, tx, model.Token{AccountID: account.ID, ProjectID: project})
 		return err
 	})
 	if errors.Is(err, metastore.ErrNotFound) {

@@ -166,14 +166,14 @@ func (s *Service) Validate(ctx context.Context, token string) (Session, error) {
 	}
 	var out Session
 	err := s.store.View(ctx, func(tx metastore.Tx) error {
-		t, err := tx.Identity().Tokens().Get(ctx, hashToken(token))
+		b, err := tx.Identity().Tokens().Bearer(ctx, hashToken(token))
 		if err != nil {
 			return err
 		}
-		if !s.now().Before(t.ExpiresAt) {
+		if !s.now().Before(b.Token.ExpiresAt) {
 			return fmt.Errorf("%w: the token has expired", ErrUnauthorized)
 		}
-		out, err = s.session(ctx, tx, t)
+		out, err = s.session(ctx, tx, b)
 		return err
 	})
 	if errors.Is(err, metastore.ErrNotFound) {
@@ -185,48 +185,40 @@ func (s *Service) Validate(ctx context.Context, token string) (Session, error) {
 	return out, nil
 }
 
-// session reads what a token stands for, now.
-func (s *Service) session(ctx context.Context, tx metastore.Tx, t model.Token) (Session, error) {
+// sessionOf is session for a token that is not stored, or not yet.
+func (s *Service) sessionOf(ctx context.Context, tx metastore.Tx, t model.Token) (Session, error) {
 	account, err := tx.Identity().Accounts().Get(ctx, t.AccountID)
 	if err != nil {
 		return Session{}, err
 	}
-	if !account.Enabled {
-		return Session{}, fmt.Errorf("%w: the account is disabled", ErrUnauthorized)
+	b := metastore.Bearer{Token: t, Account: account}
+	if t.ProjectID != "" {
+		project, err := tx.Identity().Projects().Get(ctx, t.ProjectID)
+		if err != nil {
+			return Session{}, err
+		}
+		b.Project = &project
 	}
-	out := Session{Token: t, Account: account}
-	if t.ProjectID == "" {
-		return out, nil
-	}
-	project, err := tx.Identity().Projects().Get(ctx, t.ProjectID)
-	if err != nil {
-		return Session{}, err
-	}
-	roles, err := rolesOn(ctx, tx, account.ID, project.ID)
-	if err != nil {
-		return Session{}, err
-	}
-	if !project.Enabled || len(roles) == 0 {
-		return Session{}, fmt.Errorf("%w: no role on the project, or the project is disabled", ErrUnauthorized)
-	}
-	out.Project, out.Roles = &project, roles
-	return out, nil
+	return s.session(ctx, tx, b)
 }
 
-func rolesOn(ctx context.Context, tx metastore.Tx, accountID, projectID string) ([]model.Role, error) {
-	as, err := tx.Identity().Assignments(ctx, model.Assignment{AccountID: accountID, ProjectID: projectID})
-	if err != nil {
-		return nil, err
+// session reads what a token stands for, now.
+func (s *Service) session(ctx context.Context, tx metastore.Tx, b metastore.Bearer) (Session, error) {
+	if !b.Account.Enabled {
+		return Session{}, fmt.Errorf("%w: the account is disabled", ErrUnauthorized)
 	}
-	roles := make([]model.Role, 0, len(as))
-	for _, a := range as {
-		r, err := tx.Identity().Roles().Get(ctx, a.RoleID)
-		if err != nil {
-			return nil, err
-		}
-		roles = append(roles, r)
+	out := Session{Token: b.Token, Account: b.Account, Project: b.Project}
+	if b.Project == nil {
+		return out, nil
 	}
-	return roles, nil
+	var err error
+	if out.Roles, err = tx.Identity().RolesOn(ctx, b.Account.ID, b.Project.ID); err != nil {
+		return Session{}, err
+	}
+	if !b.Project.Enabled || len(out.Roles) == 0 {
+		return Session{}, fmt.Errorf("%w: no role on the project, or the project is disabled", ErrUnauthorized)
+	}
+	return out, nil
 }
 
 // Revoke ends a token. No error when it is gone.

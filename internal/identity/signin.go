@@ -117,7 +117,7 @@ func (s *Service) issue(ctx context.Context, t, parent model.Token, provedHash s
 		if scoped.ProjectID, err = resolveScope(ctx, tx, account, scope); err != nil {
 			return err
 		}
-		if out, err = s.session(ctx, tx, scoped); err != nil {
+		if out, err = s.sessionOf(ctx, tx, scoped); err != nil {
 			return err
 		}
 		return tx.Identity().Tokens().Create(ctx, scoped)
@@ -153,7 +153,7 @@ func resolveScope(ctx context.Context, tx metastore.Tx, account model.Account, s
 	if err != nil {
 		return "", err
 	}
-	roles, err := rolesOn(ctx, tx, account.ID, p.ID)
+	roles, err := tx.Identity().RolesOn(ctx, account.ID, p.ID)
 	if err != nil || !p.Enabled || len(roles) == 0 {
 		return "", err
 	}

@@ -145,7 +145,15 @@ type Identity interface {
 	Assignments(ctx context.Context, f model.Assignment) ([]model.Assignment, error) // empty fields of f do not filter
 	Assign(ctx context.Context, a model.Assignment) error                            // no error when it is there; ErrNotFound when one of the three is not
 	Unassign(ctx context.Context, a model.Assignment) error                          // ErrNotFound when it is not
+	RolesOn(ctx context.Context, accountID, projectID string) ([]model.Role, error)  // an account's, on a project, by id
 	Tokens() Tokens
+}
+
+// Bearer is who comes with a token. Every request asks for it.
+type Bearer struct {
+	Token   model.Token
+	Account model.Account
+	Project *model.Project // nil: the token is for none
 }
 
 // Table is a small set of named things, listed by name. Deleting a project or account removes its assignments and tokens, and
@@ -162,6 +170,7 @@ type Table[T any] interface {
 // Tokens are looked up by hash.
 type Tokens interface {
 	Get(ctx context.Context, hash string) (model.Token, error)
+	Bearer(ctx context.Context, hash string) (Bearer, error)
 	Create(ctx context.Context, t model.Token) error // ErrExists; ErrNotFound when its account or project is not there
 	Delete(ctx context.Context, hash string) error
 	DeleteByAccount(ctx context.Context, accountID string) error

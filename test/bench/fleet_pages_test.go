@@ -34,17 +34,18 @@ func TestMain(m *testing.M) {
 
 // pagesOrder is what such a client is to do.
 type pagesOrder struct {
-	URLs   []string // of pages
-	WarmUp int      // so many of them first, which do not count
+	URLs   []string      // of pages
+	WarmUp int           // so many of them first, which do not count
+	Every  time.Duration // from one request to the next; 0: as soon as the last one is answered
 	Token  string
 }
 
-// pages asks for pages from anywhere in the list, one after the other, and gives the times, sorted. They are asked for by a process of its own: this one is 200
-// hosts at the same time, whose work would be in each answer's time.
-func (s *simulated) pages(n int) []time.Duration {
+// pages asks for pages from anywhere in the list, one after the other or so often, and gives the median and 99 % of the times. They are asked for by a process of
+// its own: this one is 200 hosts at the same time, whose work would be in each answer's time.
+func (s *simulated) pages(n int, every time.Duration) (p50, p99 time.Duration) {
 	b := s.b
 	b.Helper()
-	order := pagesOrder{WarmUp: 20, Token: s.token}
+	order := pagesOrder{WarmUp: 20, Every: every, Token: s.token}
 	for range n + order.WarmUp {
 		marker := s.ids[pageSize+rand.IntN(len(s.ids)-pageSize)]
 		order.URLs = append(order.URLs, fmt.Sprintf("http://%s/v1.0/%s/instances?limit=%d&marker=%s", s.listen, s.project, pageSize, marker))
@@ -62,7 +63,7 @@ func (s *simulated) pages(n int) []time.Duration {
 	require.NoError(b, json.Unmarshal(out.Bytes(), &times))
 	require.Len(b, times, n)
 	slices.Sort(times)
-	return times
+	return times[n/2], times[n*99/100]
 }
 
 func answerPages(in io.Reader, out io.Writer) error {
@@ -71,7 +72,10 @@ func answerPages(in io.Reader, out io.Writer) error {
 		return err
 	}
 	var times []time.Duration
+	due := time.Now()
 	for k, url := range order.URLs {
+		time.Sleep(time.Until(due)) // at once where the last answer was late
+		due = due.Add(order.Every)
 		r, err := http.NewRequest(http.MethodGet, url, nil)
 		if err != nil {
 			return err

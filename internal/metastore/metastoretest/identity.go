@@ -160,6 +160,9 @@ func assignments(t *testing.T, s metastore.Store) {
 	require.ElementsMatch(t, []model.Assignment{as[0], as[1], as[3]}, assigned(t, s, model.Assignment{ProjectID: "p1"}))
 	require.ElementsMatch(t, []model.Assignment{as[0], as[2], as[3]}, assigned(t, s, model.Assignment{RoleID: "r1"}))
 	require.Empty(t, assigned(t, s, model.Assignment{AccountID: "a2", RoleID: "r2"}))
+	require.Equal(t, []model.Role{{ID: "r1", Name: "role 1"}, {ID: "r2", Name: "role 2"}}, rolesOn(t, s, "a1", "p1"))
+	require.Equal(t, []model.Role{{ID: "r1", Name: "role 1"}}, rolesOn(t, s, "a2", "p1"))
+	require.Empty(t, rolesOn(t, s, "a2", "p2"))
 
 	for _, a := range []model.Assignment{
 		{AccountID: "a3", ProjectID: "p1", RoleID: "r1"},
@@ -171,6 +174,13 @@ func assignments(t *testing.T, s metastore.Store) {
 	update(t, s, func(tx metastore.Tx) error { return tx.Identity().Unassign(ctx, as[1]) })
 	gives(t, s, metastore.ErrNotFound, func(tx metastore.Tx) error { return tx.Identity().Unassign(ctx, as[1]) })
 	require.ElementsMatch(t, []model.Assignment{as[0], as[2], as[3]}, assigned(t, s, model.Assignment{}))
+}
+
+func rolesOn(t *testing.T, s metastore.Store, account, project string) []model.Role {
+	t.Helper()
+	return read(t, s, func(ctx context.Context, tx metastore.Tx) ([]model.Role, error) {
+		return tx.Identity().RolesOn(ctx, account, project)
+	})
 }
 
 func token(hash, account, project string, expires time.Time) model.Token {
@@ -243,7 +253,27 @@ func tokens(t *testing.T, s metastore.Store) {
 			return tx.Identity().Tokens().Get(ctx, w.Hash)
 		})
 		require.Equal(t, w, got)
+		bearer := read(t, s, func(ctx context.Context, tx metastore.Tx) (b metastore.Bearer, err error) {
+			b, err = tx.Identity().Tokens().Bearer(ctx, w.Hash)
+			if err == nil {
+				var account model.Account
+				account, err = tx.Identity().Accounts().Get(ctx, w.AccountID)
+				require.Equal(t, account, b.Account)
+			}
+			if err == nil && w.ProjectID != "" {
+				var project model.Project
+				project, err = tx.Identity().Projects().Get(ctx, w.ProjectID)
+				require.Equal(t, &project, b.Project)
+			}
+			return b, err
+		})
+		require.Equal(t, w, bearer.Token)
+		require.Equal(t, w.ProjectID == "", bearer.Project == nil)
 	}
+	gives(t, s, metastore.ErrNotFound, func(tx metastore.Tx) error {
+		_, err := tx.Identity().Tokens().Bearer(ctx, "h9")
+		return err
+	})
 	gives(t, s, metastore.ErrExists, func(tx metastore.Tx) error {
 		return tx.Identity().Tokens().Create(ctx, token("h1", "a2", "", at(99)))
 	})

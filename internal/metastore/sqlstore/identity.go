@@ -169,6 +169,12 @@ func (t identity) Unassign(ctx context.Context, a model.Assignment) error {
 	return op(err, "unassign role %s from account %s on project %s", a.RoleID, a.AccountID, a.ProjectID)
 }
 
+func (t identity) RolesOn(ctx context.Context, accountID, projectID string) ([]model.Role, error) {
+	rs, err := all(ctx, t.tx, roles.scan, roles.selects+` WHERE id IN (SELECT role_id FROM assignments WHERE account_id = ? AND project_id = ?)
+		ORDER BY id`, accountID, projectID)
+	return rs, op(err, "list the roles of account %s on project %s", accountID, projectID)
+}
+
 type tokens struct{ *tx }
 
 // The hash of a token is not put into errors: they are logged.
@@ -181,6 +187,25 @@ func (t tokens) Get(ctx context.Context, hash string) (model.Token, error) {
 		return v, err
 	}, "SELECT hash, account_id, project_id, methods, audit_id, issued, expires FROM tokens WHERE hash = ?", hash)
 	return v, op(err, "get token")
+}
+
+func (t tokens) Bearer(ctx context.Context, hash string) (metastore.Bearer, error) {
+	b, err := one(ctx, t.tx, func(r scanner) (metastore.Bearer, error) {
+		var b metastore.Bearer
+		var p model.Project
+		err := r.Scan(&b.Token.Hash, text{&b.Token.ProjectID}, doc{&b.Token.Methods}, &b.Token.AuditID, stamp{&b.Token.IssuedAt}, stamp{&b.Token.ExpiresAt},
+			&b.Account.ID, &b.Account.Name, &b.Account.Email, &b.Account.Description, &b.Account.DefaultProjectID, &b.Account.PasswordHash, &b.Account.Enabled,
+			stamp{&b.Account.Created}, &p.ID, &p.Name, &p.Description, &p.Enabled, stamp{&p.Created})
+		b.Token.AccountID = b.Account.ID
+		if p.ID != "" {
+			b.Project = &p
+		}
+		return b, err
+	}, `SELECT t.hash, t.project_id, t.methods, t.audit_id, t.issued, t.expires,
+		a.id, a.name, a.email, a.description, a.default_project_id, a.password_hash, a.enabled, a.created,
+		COALESCE(p.id, ''), COALESCE(p.name, ''), COALESCE(p.description, ''), COALESCE(p.enabled, 0), COALESCE(p.created, 0)
+		FROM tokens t JOIN accounts a ON a.id = t.account_id LEFT JOIN projects p ON p.id = t.project_id WHERE t.hash = ?`, hash)
+	return b, op(err, "get who bears a token")
 }
 
 func (t tokens) Create(ctx context.Context, v model.Token) error {

@@ -33,7 +33,10 @@ const (
 const loopback = "127.0.0.1"
 
 // manner is how servers are run.
-type manner struct{ settings, flags []string }
+type manner struct {
+	settings, flags []string
+	direct          bool // they reach each other without a fabric between them, and so cannot be cut off from one another
+}
 
 var (
 	// hasty is for tests, which start many servers and wait for what takes minutes. Nothing in them survives the machine; kill -9 loses nothing that was written.
@@ -45,7 +48,7 @@ var (
 		},
 	}
 	// lasting is how package zk says that they are to be run.
-	lasting = manner{flags: []string{"-Xmx768m", "-Dznode.container.maxNeverUsedIntervalMs=3600000"}}
+	lasting = manner{flags: []string{"-Xmx768m", "-Dznode.container.maxNeverUsedIntervalMs=3600000"}, direct: true}
 )
 
 // startTimeout bounds how long servers may take to serve.
@@ -105,7 +108,7 @@ func start(t testing.TB, n int, ip string, ca *pki.CA, how manner) *Ensemble {
 			id: i + 1, dir: filepath.Join(dir, fmt.Sprint(i+1)), java: java, how: how, tls: ca != nil, Address: freeAddress(t, ip),
 		})
 	}
-	peers := e.connect(t)
+	peers := e.connect(t, how.direct)
 	if ca != nil {
 		e.Servers[0].probe = e.tls(t, zk.RootPrincipal)
 	}
@@ -121,8 +124,8 @@ func start(t testing.TB, n int, ip string, ca *pki.CA, how manner) *Ensemble {
 	return e
 }
 
-// connect has servers reach each other by way of a fabric. It gives their view of the ensemble.
-func (e *Ensemble) connect(t testing.TB) (peers []string) {
+// connect has servers reach each other, by way of a fabric or directly. It gives their view of the ensemble.
+func (e *Ensemble) connect(t testing.TB, direct bool) (peers []string) {
 	t.Helper()
 	if len(e.Servers) == 1 {
 		return nil
@@ -138,7 +141,9 @@ func (e *Ensemble) connect(t testing.TB) (peers []string) {
 			line += ":" + port
 		}
 		peers = append(peers, line)
-		s.fabric, s.socks = f, f.proxy(t, s.id)
+		if !direct {
+			s.fabric, s.socks = f, f.proxy(t, s.id)
+		}
 	}
 	return peers
 }

@@ -86,10 +86,12 @@ func benchmarkFleet(b *testing.B, start func(*testing.B) *site) {
 		measured(measuring)
 		b.Logf("%d instances on %d hosts: nodekeeper knows all %s after its start (a look at all of them: %.2f s), then takes %.3f cores and %.0f MB",
 			instances, hosts, began.Round(time.Millisecond), alone, cores, resident)
+		s.step(hostsNice)
 		p50, p99 := s.pages(500, 0)
 		b.Logf("a page of %d, one after the other: median %s, 99 %% %s", pageSize, p50, p99)
 		calm50, calm99 := s.pages(500, time.Second/10)
 		b.Logf("a page of %d, ten a second: median %s, 99 %% %s", pageSize, calm50, calm99)
+		s.step(0)
 		killed := time.Now()
 		acting.kill()
 		took, _ := standby.looked(b, killed, instances)

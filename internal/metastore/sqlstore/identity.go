@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -197,8 +198,11 @@ func (t tokens) Bearer(ctx context.Context, hash string) (metastore.Bearer, erro
 			&b.Account.ID, &b.Account.Name, &b.Account.Email, &b.Account.Description, &b.Account.DefaultProjectID, &b.Account.PasswordHash, &b.Account.Enabled,
 			stamp{&b.Account.Created}, &p.ID, &p.Name, &p.Description, &p.Enabled, stamp{&p.Created})
 		b.Token.AccountID = b.Account.ID
-		if p.ID != "" {
+		switch {
+		case p.ID != "":
 			b.Project = &p
+		case err == nil && b.Token.ProjectID != "":
+			err = sql.ErrNoRows // a token of a project that is gone is none, and not one for no project
 		}
 		return b, err
 	}, `SELECT t.hash, t.project_id, t.methods, t.audit_id, t.issued, t.expires,

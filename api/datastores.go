@@ -93,10 +93,7 @@ type catalogue struct {
 }
 
 func readCatalogue(ctx context.Context, tx metastore.Tx) (c catalogue, err error) {
-	if c.datastores, err = tx.Catalogue().Datastores(ctx); err != nil {
-		return c, err
-	}
-	c.versions, err = tx.Catalogue().Versions(ctx)
+	c.datastores, c.versions, err = tx.Catalogue().Datastores(ctx)
 	return c, err
 }
 

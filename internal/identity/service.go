@@ -173,7 +173,7 @@ func (s *Service) Validate(ctx context.Context, token string) (Session, error) {
 		if !s.now().Before(b.Token.ExpiresAt) {
 			return fmt.Errorf("%w: the token has expired", ErrUnauthorized)
 		}
-		out, err = s.session(ctx, tx, b)
+		out, err = session(b)
 		return err
 	})
 	if errors.Is(err, metastore.ErrNotFound) {
@@ -198,27 +198,22 @@ func (s *Service) sessionOf(ctx context.Context, tx metastore.Tx, t model.Token)
 			return Session{}, err
 		}
 		b.Project = &project
+		if b.Roles, err = tx.Identity().RolesOn(ctx, account.ID, project.ID); err != nil {
+			return Session{}, err
+		}
 	}
-	return s.session(ctx, tx, b)
+	return session(b)
 }
 
-// session reads what a token stands for, now.
-func (s *Service) session(ctx context.Context, tx metastore.Tx, b metastore.Bearer) (Session, error) {
+// session is what a bearer may do; ErrUnauthorized when that is nothing.
+func session(b metastore.Bearer) (Session, error) {
 	if !b.Account.Enabled {
 		return Session{}, fmt.Errorf("%w: the account is disabled", ErrUnauthorized)
 	}
-	out := Session{Token: b.Token, Account: b.Account, Project: b.Project}
-	if b.Project == nil {
-		return out, nil
-	}
-	var err error
-	if out.Roles, err = tx.Identity().RolesOn(ctx, b.Account.ID, b.Project.ID); err != nil {
-		return Session{}, err
-	}
-	if !b.Project.Enabled || len(out.Roles) == 0 {
+	if b.Project != nil && (!b.Project.Enabled || len(b.Roles) == 0) {
 		return Session{}, fmt.Errorf("%w: no role on the project, or the project is disabled", ErrUnauthorized)
 	}
-	return out, nil
+	return Session{Token: b.Token, Account: b.Account, Project: b.Project, Roles: b.Roles}, nil
 }
 
 // Revoke ends a token. No error when it is gone.

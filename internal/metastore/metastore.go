@@ -105,9 +105,10 @@ type Events interface {
 type Catalogue interface {
 	Flavors(ctx context.Context) ([]model.Flavor, error) // by RAM, then id (shorter ids first: 9 before 10)
 	PutFlavor(ctx context.Context, f model.Flavor) error
-	Datastores(ctx context.Context) ([]model.Datastore, error)
+	// Datastores gives the products by name, and their versions, of each the oldest first.
+	Datastores(ctx context.Context) ([]model.Datastore, []model.DatastoreVersion, error)
 	PutDatastore(ctx context.Context, d model.Datastore) error
-	Versions(ctx context.Context) ([]model.DatastoreVersion, error)
+	Versions(ctx context.Context) ([]model.DatastoreVersion, error) // those of all products, and of none
 	PutVersion(ctx context.Context, v model.DatastoreVersion) error
 	DeleteVersion(ctx context.Context, id string) error
 }
@@ -154,6 +155,7 @@ type Bearer struct {
 	Token   model.Token
 	Account model.Account
 	Project *model.Project // nil: the token is for none
+	Roles   []model.Role   // the account's on Project, by id
 }
 
 // Table is a small set of named things, listed by name. Deleting a project or account removes its assignments and tokens, and

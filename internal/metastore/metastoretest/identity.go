@@ -247,8 +247,12 @@ func tokens(t *testing.T, s metastore.Store) {
 	want := token("h1", "a1", "p1", at(10))
 	unscoped := token("h2", "a1", "", at(20))
 	unscoped.Methods = nil
-	mint(t, s, want, unscoped, token("h3", "a2", "p2", at(30)), token("h4", "a2", "", at(5)))
-	for _, w := range []model.Token{want, unscoped} {
+	roleless := token("h3", "a2", "p2", at(30))
+	mint(t, s, want, unscoped, roleless, token("h4", "a2", "", at(5)))
+	assign(t, s, model.Assignment{AccountID: "a1", ProjectID: "p1", RoleID: "r2"}, model.Assignment{AccountID: "a1", ProjectID: "p1", RoleID: "r1"},
+		model.Assignment{AccountID: "a1", ProjectID: "p2", RoleID: "r1"}, model.Assignment{AccountID: "a2", ProjectID: "p1", RoleID: "r1"})
+	held := map[string][]model.Role{"h1": {{ID: "r1", Name: "role 1"}, {ID: "r2", Name: "role 2"}}}
+	for _, w := range []model.Token{want, unscoped, roleless} {
 		got := read(t, s, func(ctx context.Context, tx metastore.Tx) (model.Token, error) {
 			return tx.Identity().Tokens().Get(ctx, w.Hash)
 		})
@@ -268,6 +272,7 @@ func tokens(t *testing.T, s metastore.Store) {
 			return b, err
 		})
 		require.Equal(t, w, bearer.Token)
+		require.Equal(t, held[w.Hash], bearer.Roles)
 		require.Equal(t, w.ProjectID == "", bearer.Project == nil)
 	}
 	gives(t, s, metastore.ErrNotFound, func(tx metastore.Tx) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -53,12 +54,15 @@ func catalogue(t *testing.T, s metastore.Store) {
 		{ID: "10", Name: "small too", RAMMB: 512, VCPUs: 1},
 		{ID: "1", Name: "big", RAMMB: 65536, VCPUs: 32},
 	}
-	stores := []model.Datastore{{ID: "d2", Name: "mariadb"}, {ID: "d1", Name: "mysql", DefaultVersionID: "v1"}}
-	versions := []model.DatastoreVersion{
+	stores := []model.Datastore{ // in the order wanted, too; the last one has no versions
+		{ID: "d2", Name: "mariadb"}, {ID: "d1", Name: "mysql", DefaultVersionID: "v1"}, {ID: "d0", Name: "postgresql"},
+	}
+	versions := []model.DatastoreVersion{ // likewise
+		{ID: "v0", DatastoreID: "d2", Name: "12", Engine: "mysql", Image: "x", Active: true, Created: at(5)},
 		{ID: "v2", DatastoreID: "d1", Name: "8.4.6", Engine: "mysql", Image: "mysql:8.4", Created: at(0)},
 		{ID: "v1", DatastoreID: "d1", Name: "9.7.4", Engine: "mysql", Image: "huker/mysql:9.7", Active: true, Created: at(1)},
-		{ID: "v0", DatastoreID: "d2", Name: "12", Engine: "mysql", Image: "x", Active: true},
 	}
+	lone := model.DatastoreVersion{ID: "v9", DatastoreID: "d9", Name: "9", Engine: "mysql", Image: "z", Created: at(1)} // its datastore is not there
 	check := func() {
 		t.Helper()
 		view(t, s, func(tx metastore.Tx) error {
@@ -66,12 +70,13 @@ func catalogue(t *testing.T, s metastore.Store) {
 			fs, err := c.Flavors(ctx)
 			require.NoError(t, err)
 			require.Equal(t, flavors, fs)
-			ds, err := c.Datastores(ctx)
+			ds, vs, err := c.Datastores(ctx)
 			require.NoError(t, err)
-			require.ElementsMatch(t, stores, ds)
-			vs, err := c.Versions(ctx)
+			require.Equal(t, stores, ds)
+			require.Equal(t, versions, vs)
+			vs, err = c.Versions(ctx)
 			require.NoError(t, err)
-			require.ElementsMatch(t, versions, vs)
+			require.ElementsMatch(t, append(slices.Clone(versions), lone), vs)
 			return nil
 		})
 	}
@@ -82,10 +87,10 @@ func catalogue(t *testing.T, s metastore.Store) {
 			for n := range flavors { // backwards, to see that the order is not that of writing
 				err = errors.Join(err, tx.Catalogue().PutFlavor(ctx, flavors[len(flavors)-1-n]))
 			}
-			for _, d := range stores {
+			for _, d := range slices.Backward(stores) {
 				err = errors.Join(err, tx.Catalogue().PutDatastore(ctx, d))
 			}
-			for _, v := range versions {
+			for _, v := range slices.Backward(append(slices.Clone(versions), lone)) {
 				err = errors.Join(err, tx.Catalogue().PutVersion(ctx, v))
 			}
 			return err
@@ -97,13 +102,13 @@ func catalogue(t *testing.T, s metastore.Store) {
 	check()
 	flavors[0].VCPUs, flavors[1].Name = 0.125, "changed"
 	stores[1].DefaultVersionID = "v2"
-	versions[0].Active, versions[1].Image, versions[2].Created = true, "y", at(9)
+	versions[1].Active, versions[2].Image, versions[0].Created = true, "y", at(9)
 	put()
 	check()
 	for range 2 {
 		update(t, s, func(tx metastore.Tx) error { return tx.Catalogue().DeleteVersion(ctx, "v1") })
 	}
-	versions = append(versions[:1], versions[2])
+	versions = versions[:2]
 	check()
 }
 

@@ -25,6 +25,7 @@ type rawConn interface {
 type connector struct {
 	driver.Connector
 	recalls *atomic.Uint64 // raised to have every connection made before thrown away; shared by all pools of a store
+	begun   bool           // its connections' transactions begin with their first statement
 
 	// For migrations: one connection and no other in its place, as a lock is held by it; and statements that were carried out before.
 	only      bool
@@ -89,11 +90,25 @@ func (s *session) QueryContext(ctx context.Context, query string, args []driver.
 
 // BeginTx implements driver.ConnBeginTx.
 func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	if s.home.begun {
+		return sessionTx{begun{s.rawConn}, s}, nil
+	}
 	tx, err := s.rawConn.BeginTx(ctx, o)
 	if err != nil {
 		return nil, s.seen(err)
 	}
 	return sessionTx{tx, s}, nil
+}
+
+// begun is a transaction that needs no statement to begin.
+type begun struct{ conn rawConn }
+
+func (t begun) Commit() error   { return t.end("COMMIT") }
+func (t begun) Rollback() error { return t.end("ROLLBACK") }
+
+func (t begun) end(statement string) error {
+	_, err := t.conn.ExecContext(context.Background(), statement, nil) // as the driver does; the connection's timeouts bound it
+	return err
 }
 
 type sessionTx struct {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -53,27 +54,32 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	recalls := &atomic.Uint64{}
-	write, err := pool(cfg, serializable, writers, recalls)
+	write, err := pool(cfg, serializable, nil, writers, recalls)
 	if err != nil {
 		return nil, err
 	}
-	read, err := pool(cfg, snapshot, readers, recalls)
+	read, err := pool(cfg, snapshot, viewParams, readers, recalls)
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
 	return &Store{sqlstore.New(write, read, dialect(cfg.Log, cfg.outage))}, nil
 }
 
-func pool(cfg Config, isolation string, size int, recalls *atomic.Uint64) (*sql.DB, error) {
+// viewParams are the settings of connections on which every transaction only reads, and has begun without being asked to with its first statement: to ask
+// for it would be one more round trip.
+var viewParams = map[string]string{"autocommit": "0", "transaction_read_only": "1"} // read-only
+
+func pool(cfg Config, isolation string, params map[string]string, size int, recalls *atomic.Uint64) (*sql.DB, error) {
 	d, err := cfg.driverConfig(isolation)
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(d.Params, params)
 	inner, err := gomysql.NewConnector(d)
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(&connector{Connector: inner, recalls: recalls, log: cfg.Log})
+	db := sql.OpenDB(&connector{Connector: inner, recalls: recalls, begun: params["autocommit"] == "0", log: cfg.Log})
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
 	db.SetConnMaxLifetime(maxLifetime)

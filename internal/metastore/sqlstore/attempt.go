@@ -79,6 +79,15 @@ func (s *Store) once(ctx context.Context, db *sql.DB, o *sql.TxOptions, inLine b
 	if err != nil {
 		return final, err
 	}
+	if o.ReadOnly { // all is known already, and the caller need not wait for the engine to take leave
+		committed = true
+		s.active.Add(1)
+		go func() {
+			defer s.active.Done()
+			_ = stx.Commit() // a connection on which it fails is thrown away
+		}()
+		return final, nil
+	}
 	if err = stx.Commit(); err != nil {
 		return s.judgeCommit(ctx, t, err)
 	}

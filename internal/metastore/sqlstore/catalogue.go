@@ -23,13 +23,24 @@ func (t catalogue) PutFlavor(ctx context.Context, f model.Flavor) error {
 	return op(err, "put flavor %s", f.ID)
 }
 
-func (t catalogue) Datastores(ctx context.Context) ([]model.Datastore, error) {
-	ds, err := all(ctx, t.tx, func(r scanner) (model.Datastore, error) {
+func (t catalogue) Datastores(ctx context.Context) ([]model.Datastore, []model.DatastoreVersion, error) {
+	ds, vs := []model.Datastore{}, []model.DatastoreVersion{}
+	_, err := all(ctx, t.tx, func(r scanner) (struct{}, error) { // a row for each version, and for each datastore without any
 		var d model.Datastore
-		err := r.Scan(&d.ID, &d.Name, &d.DefaultVersionID)
-		return d, err
-	}, "SELECT id, name, default_version_id FROM datastores ORDER BY name, id")
-	return ds, op(err, "list datastores")
+		var v model.DatastoreVersion
+		err := r.Scan(&d.ID, &d.Name, &d.DefaultVersionID, &v.Name, &v.Engine, &v.Image, &v.Active, stamp{&v.Created}, &v.ID)
+		if len(ds) == 0 || ds[len(ds)-1].ID != d.ID {
+			ds = append(ds, d)
+		}
+		if v.ID != "" {
+			v.DatastoreID = d.ID
+			vs = append(vs, v)
+		}
+		return struct{}{}, err
+	}, `SELECT d.id, d.name, d.default_version_id, COALESCE(v.name, ''), COALESCE(v.engine, ''), COALESCE(v.image, ''), COALESCE(v.active, 0),
+		COALESCE(v.created, 0), COALESCE(v.id, '') FROM datastores d LEFT JOIN datastore_versions v ON v.datastore_id = d.id
+		ORDER BY d.name, d.id, v.created, v.id`)
+	return ds, vs, op(err, "list datastores")
 }
 
 func (t catalogue) PutDatastore(ctx context.Context, d model.Datastore) error {

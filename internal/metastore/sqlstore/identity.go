@@ -191,25 +191,45 @@ func (t tokens) Get(ctx context.Context, hash string) (model.Token, error) {
 }
 
 func (t tokens) Bearer(ctx context.Context, hash string) (metastore.Bearer, error) {
-	b, err := one(ctx, t.tx, func(r scanner) (metastore.Bearer, error) {
-		var b metastore.Bearer
-		var p model.Project
-		err := r.Scan(&b.Token.Hash, text{&b.Token.ProjectID}, doc{&b.Token.Methods}, &b.Token.AuditID, stamp{&b.Token.IssuedAt}, stamp{&b.Token.ExpiresAt},
-			&b.Account.ID, &b.Account.Name, &b.Account.Email, &b.Account.Description, &b.Account.DefaultProjectID, &b.Account.PasswordHash, &b.Account.Enabled,
-			stamp{&b.Account.Created}, &p.ID, &p.Name, &p.Description, &p.Enabled, stamp{&p.Created})
-		b.Token.AccountID = b.Account.ID
-		switch {
-		case p.ID != "":
-			b.Project = &p
-		case err == nil && b.Token.ProjectID != "":
-			err = sql.ErrNoRows // a token of a project that is gone is none, and not one for no project
-		}
-		return b, err
-	}, `SELECT t.hash, t.project_id, t.methods, t.audit_id, t.issued, t.expires,
+	held, err := all(ctx, t.tx, scanBearer, `SELECT t.hash, t.project_id, t.methods, t.audit_id, t.issued, t.expires,
 		a.id, a.name, a.email, a.description, a.default_project_id, a.password_hash, a.enabled, a.created,
-		COALESCE(p.id, ''), COALESCE(p.name, ''), COALESCE(p.description, ''), COALESCE(p.enabled, 0), COALESCE(p.created, 0)
-		FROM tokens t JOIN accounts a ON a.id = t.account_id LEFT JOIN projects p ON p.id = t.project_id WHERE t.hash = ?`, hash)
-	return b, op(err, "get who bears a token")
+		COALESCE(p.id, ''), COALESCE(p.name, ''), COALESCE(p.description, ''), COALESCE(p.enabled, 0), COALESCE(p.created, 0),
+		COALESCE(r.name, ''), COALESCE(r.id, '')
+		FROM tokens t JOIN accounts a ON a.id = t.account_id LEFT JOIN projects p ON p.id = t.project_id
+		LEFT JOIN assignments s ON s.account_id = t.account_id AND s.project_id = t.project_id LEFT JOIN roles r ON r.id = s.role_id
+		WHERE t.hash = ? ORDER BY r.id`, hash)
+	if err == nil && len(held) == 0 {
+		err = metastore.ErrNotFound
+	}
+	if err != nil {
+		return metastore.Bearer{}, op(err, "get who bears a token")
+	}
+	b := held[0]
+	for _, another := range held[1:] {
+		b.Roles = append(b.Roles, another.Roles...)
+	}
+	return b, nil
+}
+
+// scanBearer reads a bearer with one of the roles, or without any.
+func scanBearer(r scanner) (metastore.Bearer, error) {
+	var b metastore.Bearer
+	var p model.Project
+	var role model.Role
+	err := r.Scan(&b.Token.Hash, text{&b.Token.ProjectID}, doc{&b.Token.Methods}, &b.Token.AuditID, stamp{&b.Token.IssuedAt}, stamp{&b.Token.ExpiresAt},
+		&b.Account.ID, &b.Account.Name, &b.Account.Email, &b.Account.Description, &b.Account.DefaultProjectID, &b.Account.PasswordHash, &b.Account.Enabled,
+		stamp{&b.Account.Created}, &p.ID, &p.Name, &p.Description, &p.Enabled, stamp{&p.Created}, &role.Name, &role.ID)
+	b.Token.AccountID = b.Account.ID
+	if role.ID != "" {
+		b.Roles = []model.Role{role}
+	}
+	switch {
+	case p.ID != "":
+		b.Project = &p
+	case err == nil && b.Token.ProjectID != "":
+		err = sql.ErrNoRows // a token of a project that is gone is none, and not one for no project
+	}
+	return b, err
 }
 
 func (t tokens) Create(ctx context.Context, v model.Token) error {

@@ -85,7 +85,7 @@ func (t instances) Get(ctx context.Context, id string) (model.Instance, error) {
 }
 
 func (t instances) List(ctx context.Context, f metastore.InstanceFilter) ([]model.Instance, error) {
-	query, args := selectInstance+" WHERE 1 = 1", []any{}
+	query, args := " WHERE 1 = 1", []any{}
 	if f.ProjectID != "" {
 		query, args = query+" AND project_id = ?", append(args, f.ProjectID)
 	}
@@ -101,20 +101,23 @@ func (t instances) List(ctx context.Context, f metastore.InstanceFilter) ([]mode
 	if f.Unclustered {
 		query += unclustered
 	}
+	const table = " FROM instances"
+	from, limit, own := table, "", args
 	if f.Marker != "" {
-		m, err := one(ctx, t.tx, scanInstance, query+" AND id = ?", append(slices.Clone(args), f.Marker)...) // another project's ids are as good as none
-		if err != nil {
+		// Spelled so that an index on (created, id) gives the start of the page in every engine. Another project's ids are as good as none.
+		from += " JOIN (SELECT created AS marker_created, id AS marker_id" + table + query + " AND id = ?) m" +
+			" ON created <= marker_created AND (created < marker_created OR id < marker_id)"
+		args = slices.Concat(own, []any{f.Marker}, own)
+	}
+	if f.Limit > 0 {
+		limit, args = " LIMIT ?", append(args, f.Limit)
+	}
+	is, err := all(ctx, t.tx, scanInstance, "SELECT "+instanceColumns+from+query+" ORDER BY created DESC, id DESC"+limit, args...)
+	if err == nil && len(is) == 0 && f.Marker != "" { // either there are no more, or there is no such marker
+		if _, err = one(ctx, t.tx, scanString, "SELECT id"+table+query+" AND id = ?", append(slices.Clone(own), f.Marker)...); err != nil {
 			return nil, fmt.Errorf("list instances after marker %s: %w", f.Marker, err)
 		}
-		// Spelled so that an index on (created, id) gives the start of the page in every engine.
-		query += " AND created <= ? AND (created < ? OR id < ?)"
-		args = append(args, micros(m.Created), micros(m.Created), m.ID)
 	}
-	query += " ORDER BY created DESC, id DESC"
-	if f.Limit > 0 {
-		query, args = query+" LIMIT ?", append(args, f.Limit)
-	}
-	is, err := all(ctx, t.tx, scanInstance, query, args...)
 	return is, op(err, "list instances")
 }
 

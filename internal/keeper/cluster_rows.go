@@ -182,8 +182,15 @@ func (k *Keeper) reads(o failover.Observation, id string, most time.Duration) bo
 		w.status.Lag >= 0 && w.status.Lag <= most
 }
 
+// endpointRests is for how long after a change of primary was begun readers that come and go do not change the endpoint: hosts would be at work on that when they are to
+// lead writers to the new primary. Each step of the change takes the readers of that moment with it.
+const endpointRests = time.Second
+
 // writeEndpoint publishes where clients are to be led. It is refused where the record has been replaced meanwhile.
 func (k *Keeper) writeEndpoint(ctx context.Context, c *cluster, r storedRecord, o failover.Observation, row model.Cluster, members []model.Instance) error {
+	if i := o.Record.Intent; i != nil && o.Now.Sub(i.Began) < endpointRests {
+		return nil
+	}
 	text, changed, err := k.endpointOf(c, o, row, members)
 	if err != nil || !changed {
 		return err

@@ -100,15 +100,15 @@ func (h *Host) watchEndpoints(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case e, ok := <-events:
-			switch {
-			case !ok:
+			if !ok {
 				return errors.New("the watch ended")
-			case e.Resync:
+			}
+			if changes, resync := pending(e, events); resync {
 				if err := h.readEndpoints(ctx); err != nil {
 					return err
 				}
-			default:
-				h.takeEndpoint(ctx, strings.TrimPrefix(e.Key, protocol.EndpointsKey+"/"), e.Entry)
+			} else {
+				h.takeEndpoints(ctx, changes)
 			}
 			soon.Reset(endpointsSoon)
 		case <-tick.C:
@@ -116,6 +116,25 @@ func (h *Host) watchEndpoints(ctx context.Context) error {
 		case <-soon.C:
 			h.ensureEndpoints(ctx)
 		}
+	}
+}
+
+// pending adds to an event all that have come in with it or while the last ones were carried out: the kernel is told once for all of them. It gives the newest entry of each
+// cluster, nil where that is gone; resync says that everything has to be read instead.
+func pending(e coord.Event, events <-chan coord.Event) (changes map[string]*coord.Entry, resync bool) {
+	changes = map[string]*coord.Entry{}
+	for {
+		resync = resync || e.Resync
+		changes[strings.TrimPrefix(e.Key, protocol.EndpointsKey+"/")] = e.Entry
+		var ok bool
+		select {
+		case e, ok = <-events:
+			if ok {
+				continue
+			}
+		default:
+		}
+		return changes, resync
 	}
 }
 
@@ -152,22 +171,25 @@ func (h *Host) newer(id string, value []byte) (protocol.Endpoint, bool) {
 	return e, true
 }
 
-// takeEndpoint takes one change in.
-func (h *Host) takeEndpoint(ctx context.Context, id string, entry *coord.Entry) {
+// takeEndpoints takes changes in, by cluster.
+func (h *Host) takeEndpoints(ctx context.Context, changes map[string]*coord.Entry) {
 	h.endpoints.mu.Lock()
 	defer h.endpoints.mu.Unlock()
 	next := maps.Clone(h.endpoints.known)
 	if next == nil {
 		next = map[string]protocol.Endpoint{}
 	}
-	delete(next, id)
-	if entry != nil {
+	for id, entry := range changes {
+		delete(next, id)
+		if entry == nil {
+			continue
+		}
 		if e, ok := h.newer(id, entry.Value); ok {
 			next[id] = e
 		}
 	}
 	if err := h.balance(ctx, next); err != nil && ctx.Err() == nil {
-		h.log.Error("leading clients to a cluster; trying again", "op", "endpoints", "cluster", id, "error", err)
+		h.log.Error("leading clients to clusters; trying again", "op", "endpoints", "clusters", slices.Sorted(maps.Keys(changes)), "error", err)
 	}
 }
 

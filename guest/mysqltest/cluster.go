@@ -176,7 +176,8 @@ func (m *Member) Pause(on bool) error {
 	return nil
 }
 
-// Deaf has nothing of what others send reach the member, until undone. What it sends reaches them.
+// Deaf has nothing of what others send reach the member, until undone. What it sends reaches them: that they have got it is let through (segments without data, which
+// nobody pushes), or after a fifth of a second its kernel would send the first of it again and again, and nothing new.
 func (m *Member) Deaf(others ...*Member) (undo func() error, err error) {
 	pid, err := m.docker("inspect", "-f", "{{.State.Pid}}", m.name)
 	if err != nil {
@@ -185,7 +186,8 @@ func (m *Member) Deaf(others ...*Member) (undo func() error, err error) {
 	rules := func(verb string) error {
 		for _, o := range others {
 			// #nosec G204 -- a number of Docker's, and an address
-			out, err := exec.Command("nsenter", "--net=/proc/"+strings.TrimSpace(string(pid))+"/ns/net", "iptables", "--wait", verb, "INPUT", "-s", o.Address, "-j", "DROP").CombinedOutput()
+			out, err := exec.Command("nsenter", "--net=/proc/"+strings.TrimSpace(string(pid))+"/ns/net", "iptables", "--wait", verb, "INPUT", "-s", o.Address, "-p", "tcp",
+				"--tcp-flags", "PSH", "PSH", "-j", "DROP").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("iptables %s: %w: %s", verb, err, out)
 			}

@@ -188,7 +188,7 @@ const endpointRests = time.Second
 
 // writeEndpoint publishes where clients are to be led. It is refused where the record has been replaced meanwhile.
 func (k *Keeper) writeEndpoint(ctx context.Context, c *cluster, r storedRecord, o failover.Observation, row model.Cluster, members []model.Instance) error {
-	if i := o.Record.Intent; i != nil && o.Now.Sub(i.Began) < endpointRests {
+	if i := o.Record.Intent; i != nil && o.Now.Sub(i.Began).Abs() < endpointRests { // a clock that was set back does not make it longer
 		return nil
 	}
 	text, changed, err := k.endpointOf(c, o, row, members)

@@ -202,6 +202,32 @@ func TestAccessGoesWithTheEndpoint(t *testing.T) {
 	require.Eventually(t, func() bool { return reflect.DeepEqual(access()[members[1].Address], changed) }, 20*time.Second, 10*time.Millisecond)
 }
 
+// TestReadersWaitWhileThePrimaryChanges: the endpoint rests in the first second of a change of primary, and no longer, whatever clocks say.
+func TestReadersWaitWhileThePrimaryChanges(t *testing.T) {
+	s := newSim(t, "a", "b")
+	k := s.keeper()
+	end := s.runs(k)
+	row := s.until("whole", wholeAgain)
+	end()
+	entry, err := s.store.Get(s.ctx, protocol.RecordKey(simCluster))
+	require.NoError(t, err)
+	now := time.Now()
+	written := func(intent *durability.Intent) bool {
+		before, err := s.store.Get(s.ctx, protocol.EndpointKey(simCluster))
+		require.NoError(t, err)
+		o := failover.Observation{Record: s.recorded(), Now: now}
+		o.Record.Intent = intent
+		require.NoError(t, k.writeEndpoint(s.ctx, &cluster{id: simCluster}, storedRecord{Record: o.Record, revision: entry.Revision}, o, row, s.members()))
+		after, err := s.store.Get(s.ctx, protocol.EndpointKey(simCluster))
+		require.NoError(t, err)
+		return before.Revision != after.Revision
+	}
+	require.True(t, written(nil))
+	for began, want := range map[time.Duration]bool{0: false, -endpointRests / 2: false, -endpointRests: true, -time.Hour: true, time.Hour: true} {
+		require.Equal(t, want, written(&durability.Intent{Began: now.Add(began)}), began)
+	}
+}
+
 // TestReplicasHaveNoAddressInCommon: hosts hear who replicates from an instance, and lead nobody there; of a cluster they hear nothing before it has addresses.
 func TestReplicasHaveNoAddressInCommon(t *testing.T) {
 	members := []model.Instance{{ID: "c", Address: "10.0.0.10"}, {ID: "r", Address: "10.0.1.10"}, {ID: "s"}}

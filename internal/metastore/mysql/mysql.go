@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -54,32 +53,36 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	recalls := &atomic.Uint64{}
-	write, err := pool(cfg, serializable, nil, writers, recalls)
+	write, err := pool(cfg, false, writers, recalls)
 	if err != nil {
 		return nil, err
 	}
-	read, err := pool(cfg, snapshot, viewParams, readers, recalls)
+	read, err := pool(cfg, true, readers, recalls)
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
 	return &Store{sqlstore.New(write, read, dialect(cfg.Log, cfg.outage))}, nil
 }
 
-// viewParams are the settings of connections on which every transaction only reads, and has begun without being asked to with its first statement: to ask
-// for it would be one more round trip.
-var viewParams = map[string]string{"autocommit": "0", "transaction_read_only": "1"} // read-only
-
-func pool(cfg Config, isolation string, params map[string]string, size int, recalls *atomic.Uint64) (*sql.DB, error) {
+// pool makes connections for Views or for Updates. On those for Views every transaction only reads, and has begun with its first statement: to ask for it would be one
+// more round trip.
+func pool(cfg Config, views bool, size int, recalls *atomic.Uint64) (*sql.DB, error) {
+	isolation := serializable
+	if views {
+		isolation = snapshot
+	}
 	d, err := cfg.driverConfig(isolation)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(d.Params, params)
+	if views {
+		d.Params["autocommit"], d.Params["transaction_read_only"] = "0", "1"
+	}
 	inner, err := gomysql.NewConnector(d)
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(&connector{Connector: inner, recalls: recalls, begun: params["autocommit"] == "0", log: cfg.Log})
+	db := sql.OpenDB(&connector{Connector: inner, recalls: recalls, begun: views, log: cfg.Log})
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
 	db.SetConnMaxLifetime(maxLifetime)

@@ -58,7 +58,7 @@ func catalogue(t *testing.T, s metastore.Store) {
 		{ID: "d2", Name: "mariadb"}, {ID: "d1", Name: "mysql", DefaultVersionID: "v1"}, {ID: "d0", Name: "postgresql"},
 	}
 	versions := []model.DatastoreVersion{ // likewise
-		{ID: "v0", DatastoreID: "d2", Name: "12", Engine: "mysql", Image: "x", Active: true, Created: at(5)},
+		{ID: "v0", DatastoreID: "d2", Name: "12", Engine: "mysql", Image: "x", Active: true},
 		{ID: "v2", DatastoreID: "d1", Name: "8.4.6", Engine: "mysql", Image: "mysql:8.4", Created: at(0)},
 		{ID: "v1", DatastoreID: "d1", Name: "9.7.4", Engine: "mysql", Image: "huker/mysql:9.7", Active: true, Created: at(1)},
 	}

@@ -48,6 +48,9 @@ func TestEndpoints(t *testing.T) {
 	testenv.RequireRoot(t)
 	testenv.RequireBinary(t, "iptables")
 	s := newStreet(t)
+	done, err := testenv.HostRules(true)
+	require.NoError(t, err)
+	t.Cleanup(done)
 	name := s.prefix + "fw"
 	bridge := docker.BridgeName(s.prefix + "home")
 	f, err := network.NewFirewall(name, bridge)

@@ -45,6 +45,9 @@ func newStreet(t *testing.T) *street {
 		}
 		require.NoError(t, d.Close())
 	})
+	made, err := testenv.HostRules(false)
+	require.NoError(t, err)
+	defer made()
 	home, err := d.EnsureNetwork(t.Context(), s.prefix+"home", "", nil)
 	require.NoError(t, err)
 	_, err = d.EnsureNetwork(t.Context(), s.prefix+"away", "", nil)

@@ -13,6 +13,7 @@ import (
 	"github.com/huker/huker/guest/mycnf"
 	"github.com/huker/huker/guest/paths"
 	"github.com/huker/huker/internal/pki"
+	"github.com/huker/huker/internal/testenv"
 )
 
 // Member is a server of a cluster. Its configuration is a guest's own, and it boots shut, as a guest does.
@@ -51,7 +52,13 @@ func StartMembers(t TB, n int, prepare ...func(i int, volume string) error) []*M
 	}
 	network := &Server{name: "huker-mysqltest-" + strings.ToLower(rand.Text()[:10])}
 	t.Cleanup(func() { _, _ = network.docker("network", "rm", network.name) })
-	if out, err := network.docker("network", "create", "--label", "huker.test=mysqltest", network.name); err != nil {
+	done, err := testenv.HostRules(false)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	out, err := network.docker("network", "create", "--label", "huker.test=mysqltest", network.name)
+	done()
+	if err != nil {
 		t.Fatalf("docker network create: %v: %s", err, out)
 	}
 	members := make([]*Member, n)

@@ -15,6 +15,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/huker/huker/guest/mycnf"
+	"github.com/huker/huker/internal/testenv"
 )
 
 // TestRealMemory: the smallest server, with all connections that it allows at work at once, stays below its limit. The kernel would kill it.
@@ -22,7 +23,12 @@ func TestRealMemory(t *testing.T) {
 	t.Parallel()
 	const memoryMB = 512
 	c := newContainer(t, memoryMB)
+	made, err := testenv.HostRules(false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.run("network", "create", "--label", "huker.test=supervisor", c.name)
+	made()
 	c.create(c.name)
 	c.run("start", c.name)
 	before := c.await("boot", runningWithAgent)

@@ -34,6 +34,9 @@ func open(t *testing.T, host, owner string) *docker.Driver {
 
 func TestConformance(t *testing.T) {
 	host := testenv.RequireDocker(t)
+	done, err := testenv.HostRules(false)
+	require.NoError(t, err)
+	t.Cleanup(done)
 	image := runtimetest.Image(t, open(t, host, "huker-test-image"))
 	runtimetest.Run(t, func(*testing.T) runtimetest.Harness {
 		return runtimetest.Harness{

@@ -27,7 +27,7 @@ func gist(s protocol.GuestStatus) protocol.GuestStatus {
 	}
 	p := *s.Part
 	drained := p.Executed.Contains(p.Retrieved)
-	p.MysqldFor, p.Receiver.Refused = 0, false
+	p.MysqldFor, p.Receiver.Refused, p.Receiver.StoppingFor = 0, false, 0
 	p.Receiver.HeardAgo, p.Serving.ProbeAgo = steps(p.Receiver.HeardAgo), steps(p.Serving.ProbeAgo)
 	if p.Receiver.State == failover.ReceiverStopped { // it is not expected to hear anything
 		p.Receiver.HeardAgo = 0

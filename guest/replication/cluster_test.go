@@ -101,3 +101,39 @@ func TestAReceiverThatIsFresh(t *testing.T) {
 	}
 	l.until("it has been running for a while", func() bool { return !b.status().Receiver.Fresh })
 }
+
+// TestBinaryLogIsShort: whoever comes to a new primary has little to be searched for in its newest binary log, unless that is short anyhow.
+func TestBinaryLogIsShort(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	a, b := l.nodes[0], l.nodes[1]
+	r := l.found(durability.Strict)
+	a.exec("CREATE DATABASE d")
+	a.exec("CREATE TABLE d.t (i INT AUTO_INCREMENT PRIMARY KEY, v BLOB)")
+	newest := func(n *node) string {
+		return n.value("SELECT SUBSTRING_INDEX(MAX(FILE_NAME), '/', -1) FROM performance_schema.file_instances WHERE EVENT_NAME = 'wait/io/file/sql/binlog'")
+	}
+	turn := func(from, to *node) {
+		t.Helper()
+		l.until("the other has all", func() bool { return to.status().Executed.Contains(from.status().Executed) })
+		r = learn(r.Begin(durability.Switchover, to.Instance, "asked for", time.Now(), time.Now().Add(time.Minute)), a, b)
+		l.settle(a, b)
+		r = learn(r.Promote(to.Instance, []string{from.Instance}, 1), a, b)
+		l.until("it holds", func() bool { return to.status().Serving.Seal.Epoch == r.Epoch }, a, b)
+		r = learn(r.Establish(), a, b)
+		l.settle(a, b)
+	}
+	was := newest(b)
+	turn(a, b)
+	if now := newest(b); now != was {
+		t.Errorf("a short one: %s, then %s", was, now)
+	}
+	for range 20 {
+		b.exec("INSERT INTO d.t (v) WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT RANDOM_BYTES(1000) FROM n") // nothing makes that shorter
+	}
+	was = newest(a)
+	turn(b, a)
+	if now := newest(a); now <= was {
+		t.Errorf("a long one: %s, then %s", was, now)
+	}
+}

@@ -46,7 +46,7 @@ func (s *Server) do(ctx context.Context, r durability.Record, a failover.Act, me
 	case failover.ActStart:
 		return s.start(ctx, r, a.Acknowledge)
 	case failover.ActAcks:
-		return s.acks(ctx, a.Acks)
+		return s.acks(ctx, a.Acks, a.Rotate)
 	case failover.ActWritable:
 		return s.writable(ctx)
 	case failover.ActGuard:
@@ -90,16 +90,37 @@ func (s *Server) asynchronous(ctx context.Context) error {
 }
 
 // acks has commits wait for so many acknowledgements. The count is set first: semi-sync never runs with fewer.
-func (s *Server) acks(ctx context.Context, n int) error {
+func (s *Server) acks(ctx context.Context, n int, rotated bool) error {
 	s.remember(func(m *memory) { m.terms++ })
 	if n == 0 {
 		return s.acting(ctx, "SET GLOBAL rpl_semi_sync_source_enabled = OFF")
+	}
+	if rotated {
+		if err := s.act.use(ctx, rotate); err != nil {
+			return err
+		}
 	}
 	return s.acting(ctx,
 		fmt.Sprintf("SET GLOBAL rpl_semi_sync_source_timeout = %d, GLOBAL rpl_semi_sync_source_wait_point = %s, GLOBAL rpl_semi_sync_source_wait_no_replica = ON",
 			int64(semiTimeout), semiWaitPoint),
 		fmt.Sprintf("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = %d", n),
 		"SET GLOBAL rpl_semi_sync_source_enabled = ON")
+}
+
+// longSearch is how many bytes of a binary log take a moment to search.
+const longSearch = 16 << 20
+
+// rotate begins another binary log where the newest one is long.
+func rotate(ctx context.Context, c *sql.Conn) error {
+	var file, doDB, ignoreDB, executed string
+	var position int64
+	if err := c.QueryRowContext(ctx, "SHOW BINARY LOG STATUS").Scan(&file, &position, &doDB, &ignoreDB, &executed); err != nil {
+		return fmt.Errorf("ask for the newest binary log: %w", err)
+	}
+	if position < longSearch {
+		return nil
+	}
+	return run(ctx, c, "FLUSH BINARY LOGS")
 }
 
 // open lets clients in: of a primary to write, of a replica to read. Users' events run on a primary only.

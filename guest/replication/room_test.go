@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -192,15 +193,7 @@ func TestAReplicaWithoutRoom(t *testing.T) {
 	a, b, c, _ := serving(l)
 	a.exec("CREATE TABLE d.big (i INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB)")
 	l.settle(a, b, c)
-	fill := func(left int64) {
-		t.Helper()
-		var fs syscall.Statfs_t
-		a.ok(syscall.Statfs(disk, &fs))
-		f, err := os.OpenFile(filepath.Join(disk, "fill"), os.O_CREATE|os.O_WRONLY, 0o600)
-		a.ok(err)
-		a.ok(syscall.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail)*fs.Bsize-left))
-		a.ok(f.Close())
-	}
+	fill := func(left int64) { t.Helper(); fillDisk(a, disk, left) }
 	rows := 0
 	write := func(n int) { // the other one acknowledges
 		for range n {
@@ -227,4 +220,61 @@ func TestAReplicaWithoutRoom(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	c.await("SELECT COUNT(*) FROM d.big", fmt.Sprint(rows))
+}
+
+// fillDisk leaves so many bytes on a disk. What it puts there is in the file "fill".
+func fillDisk(n *node, disk string, left int64) {
+	n.t.Helper()
+	var fs syscall.Statfs_t
+	n.ok(syscall.Statfs(disk, &fs))
+	f, err := os.OpenFile(filepath.Join(disk, "fill"), os.O_CREATE|os.O_WRONLY, 0o600)
+	n.ok(err)
+	n.ok(syscall.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail)*fs.Bsize-left))
+	n.ok(f.Close())
+}
+
+// TestReceiverThatDoesNotStop: a replica whose disk was full to the last byte, so quickly that nothing could be done before, does not keep others waiting for a minute when there is
+// room again: its mysqld is started anew, and it has all that it has acknowledged.
+func TestReceiverThatDoesNotStop(t *testing.T) {
+	t.Parallel()
+	var disk string
+	l := newLab(t, 2, func(i int, volume string) error {
+		if i != 1 {
+			return nil
+		}
+		disk = volume
+		t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+		return syscall.Mount("tmpfs", volume, "tmpfs", 0, "mode=0777,size=700m")
+	})
+	a, b := l.nodes[0], l.nodes[1]
+	r := l.found(durability.Strict)
+	a.exec("CREATE DATABASE d")
+	a.exec("CREATE TABLE d.big (i INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB)")
+	l.settle(a, b)
+	acknowledged := a.status().Executed
+	fillDisk(a, disk, 0)
+	write := a.begin("INSERT INTO d.big (v) VALUES (RANDOM_BYTES(1000)), (REPEAT(RANDOM_BYTES(1000), 3000))")
+	a.await(waiters, "1")
+	select {
+	case err := <-write:
+		t.Fatalf("a full disk has acknowledged it: %v", err)
+	case <-time.After(2 * time.Second):
+	}
+	a.ok(os.Remove(filepath.Join(disk, "fill")))
+	learn(r.Begin(durability.Failover, "", "a test", time.Now(), time.Time{}), b)
+	began := time.Now()
+	l.until("its receiver stands", func() bool {
+		s := b.status()
+		return s.Receiver.State == failover.ReceiverStopped && s.Receiver.StoppingFor == 0
+	}, b)
+	took := time.Since(began)
+	l.logf("its receiver stands after %s: %v", took, b.acts)
+	if took > 30*time.Second || !slices.Contains(b.acts, string(failover.ActRestart)) {
+		t.Errorf("after %s: %v", took, b.acts)
+	}
+	if s := b.status(); !s.Has().Contains(acknowledged) {
+		t.Errorf("%s was acknowledged: %+v", acknowledged, s)
+	}
+	learn(r, a, b)
+	l.until("it goes on", func() bool { return ended(write) }, a, b)
 }

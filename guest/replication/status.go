@@ -228,6 +228,9 @@ func (s *Server) describe(now reading, r durability.Record, members map[string]p
 	if st.Receiver.HeardAgo == never {
 		st.Receiver.HeardAgo = st.MysqldFor
 	}
+	if t, _ := s.running(taskStop); t != nil {
+		st.Receiver.StoppingFor = time.Since(t.since)
+	}
 	st.Receiver.Broken, st.Receiver.Refused = m.broken, now.refused(m.startedAt)
 	st.Serving.Seal, st.Serving.Proven, st.Serving.ProbeAgo = m.seal, m.proven, s.probeAgo(st.Open(), guarded || s.guarding())
 	return st

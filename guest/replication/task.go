@@ -30,10 +30,11 @@ const (
 
 // task is a statement that may wait for ever, in a session of its own.
 type task struct {
-	key  string        // what it is about: another one of the same name and another key has to wait for it
-	done chan struct{} // closed at its end
-	err  error         // then
-	conn uint64        // its connection's id; 0 until it is known. Guarded by Server.mu
+	key   string // what it is about: another one of the same name and another key has to wait for it
+	since time.Time
+	done  chan struct{} // closed at its end
+	err   error         // then
+	conn  uint64        // its connection's id; 0 until it is known. Guarded by Server.mu
 }
 
 // begin starts f in the background unless a task of that name goes on already, and waits for it for a moment. ErrPending: it goes on.
@@ -65,7 +66,7 @@ func (s *Server) launch(name, key string, f func(context.Context, *sql.Conn) err
 	case s.ctx.Err() != nil:
 		return nil, s.ctx.Err()
 	}
-	t = &task{key: key, done: make(chan struct{})}
+	t = &task{key: key, since: time.Now(), done: make(chan struct{})}
 	s.tasks[name] = t
 	s.work.Go(func() { s.perform(name, t, f) })
 	return t, nil

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"slices"
+	"time"
 
 	"github.com/huker/huker/internal/durability"
 )
@@ -17,8 +18,8 @@ const (
 	ActShut ActKind = "shut"
 	// ActReadOnly is SET super_read_only=ON, within a bounded time: it waits for commits that are on their way.
 	ActReadOnly ActKind = "read only"
-	// ActRestart kills mysqld and has it start again, shut: commits wait for acknowledgements that will not come. Their clients get no answer; crash
-	// recovery keeps the transactions, which may make this server another history.
+	// ActRestart kills mysqld and has it start again, shut: commits wait for acknowledgements that will not come, or its receiver does not stop. Clients of commits get
+	// no answer; crash recovery keeps the transactions, which may make this server another history.
 	ActRestart ActKind = "restart"
 	// ActAsynchronous is rpl_semi_sync_source_enabled=OFF. It answers OK to whoever waits, so nobody may.
 	ActAsynchronous ActKind = "asynchronous"
@@ -46,6 +47,7 @@ type Act struct {
 	Source      string   // of ActPoint
 	Acknowledge bool     // of ActStart
 	Acks        int      // of ActAcks and ActSeal
+	Rotate      bool     // of ActAcks: those who come read on from a binary log that begins now
 	Admit       []string // of ActAdmit
 	Reason      string
 }
@@ -118,13 +120,16 @@ func retire(s Status, shut bool) Act {
 func quiesce(s Status) Act {
 	switch {
 	case s.Receiver.State != ReceiverStopped:
-		return Act{Kind: ActStop}
+		return halt(s)
 	case s.Writes != WritesOff && !s.Offline:
 		return Act{Kind: ActShut}
 	case s.Writes != WritesOff && s.Serving.Waiting > 0:
 		return Act{Kind: ActWait, Reason: "commits wait for acknowledgements"}
 	case s.Writes != WritesOff:
 		return Act{Kind: ActReadOnly}
+	// Nobody takes over before that is so, and nothing can be read of a server while it waits for its listener to end.
+	case !s.Owned.Empty():
+		return Act{Kind: ActWait, Reason: "transactions come to their end"}
 	case s.Serving.SemiSync:
 		return Act{Kind: ActAsynchronous}
 	}
@@ -133,9 +138,21 @@ func quiesce(s Status) Act {
 
 func stop(s Status) Act {
 	if s.Receiver.State != ReceiverStopped {
-		return Act{Kind: ActStop}
+		return halt(s)
 	}
 	return Act{Kind: ActNone}
+}
+
+// stopMost is how long a receiver may take to stop. It takes milliseconds, and a second where it is connecting.
+const stopMost = 10 * time.Second
+
+// halt has a receiver stop. One that has once met a full disk waits for a minute in the middle of what it writes, whether there is room again or not, and everybody who replaces
+// the primary waits for it: mysqld is started anew then. What it has acknowledged is on the disk.
+func halt(s Status) Act {
+	if s.Receiver.StoppingFor > stopMost && !s.Room.Low {
+		return Act{Kind: ActRestart, Reason: "its receiver does not stop"}
+	}
+	return Act{Kind: ActStop}
 }
 
 // stand is what a member does between two primaries: it receives nothing, and applies what it received. Where mysqld was started meanwhile, nobody has it do that otherwise,
@@ -153,6 +170,8 @@ func stand(s Status) Act {
 func follow(d Duty, s Status) Act {
 	r := s.Receiver
 	switch {
+	case d.Shut && !s.Offline:
+		return Act{Kind: ActShut}
 	// What is received is acknowledged, and kept twice until it is applied. Who does not receive is nobody that a commit waits for; who would wait for space in
 	// the middle of it is.
 	case s.Room.Low && r.State != ReceiverStopped:
@@ -160,12 +179,12 @@ func follow(d Duty, s Status) Act {
 	case s.Room.Low:
 		return Act{Kind: ActNone, Reason: noRoom}
 	case r.State != ReceiverStopped && r.Source == d.Source && r.Acknowledges == d.Acknowledge:
-		if d.Acknowledge && s.Offline {
+		if d.Acknowledge && s.Offline && !d.Shut {
 			return Act{Kind: ActOpen, Reason: "for readers"}
 		}
 		return Act{Kind: ActNone}
 	case r.State != ReceiverStopped:
-		return Act{Kind: ActStop}
+		return halt(s)
 	case r.Source != d.Source && !s.drained():
 		return Act{Kind: ActDrain, Reason: "what was received is acknowledged: it is applied before relay logs go"}
 	case r.Source != d.Source:
@@ -204,13 +223,14 @@ func prepare(d Duty, epoch int64, s Status) Act {
 	case sealed.Epoch > 0 && sealed.Epoch < epoch:
 		return Act{Kind: ActDropSeal}
 	case s.Receiver.State != ReceiverStopped:
-		return Act{Kind: ActStop}
+		return halt(s)
 	case !s.drained():
 		return Act{Kind: ActDrain, Reason: "everything received is applied before the first write"}
 	case !s.Offline && (!d.Open || s.Writes != WritesOn):
 		return Act{Kind: ActShut}
 	case s.acks() < d.Acks: // before anything can be written
-		return Act{Kind: ActAcks, Acks: d.Acks}
+		// Whoever comes to a new primary is searched the place for in its newest binary log, event by event, and every client waits for that. A log is made of some bytes.
+		return Act{Kind: ActAcks, Acks: d.Acks, Rotate: !d.Open && !s.Room.Low}
 	case s.Writes != WritesOn:
 		return writable(s)
 	}

@@ -65,6 +65,10 @@ func TestConduct(t *testing.T) {
 		{"4.10: while something is promised, what waits may be all that there is of it", "a", promised,
 			from(leading(promised), func(s *Status) { s.Serving.Waiting = 1 }), Act{Kind: ActNone}},
 		{"rule 5: a new primary that the record does not open yet stays shut", "b", opening, leading(opening), Act{Kind: ActShut}},
+		{"who comes to a new primary is not long looked for in its binary log", "b", opening,
+			from(leading(opening), func(s *Status) { s.Offline, s.Writes, s.Serving = true, WritesOff, Serving{} }), Act{Kind: ActAcks, Acks: 1, Rotate: true}},
+		{"but no binary log is begun where there is no room for it", "b", opening,
+			from(leading(opening), func(s *Status) { s.Offline, s.Writes, s.Serving, s.Room.Low = true, WritesOff, Serving{}, true }), Act{Kind: ActAcks, Acks: 1}},
 		{"rule 5: and seals shut", "b", opening, from(leading(opening), func(s *Status) { s.Offline, s.Serving.Seal = true, Seal{} }), Act{Kind: ActSeal, Acks: 1}},
 		{"rule 5: and then waits for the record", "b", opening, from(leading(opening), func(s *Status) { s.Offline = true }), Act{Kind: ActNone}},
 
@@ -90,6 +94,14 @@ func TestConduct(t *testing.T) {
 
 		{"stopped: it stops", "b", failing, following(settled, "b"), Act{Kind: ActStop}},
 		{"stopped: 3.4: connecting is not stopped", "b", failing, replica(func(s *Status) { s.Receiver.State = ReceiverConnecting }), Act{Kind: ActStop}},
+		{"stopped: it waits for a disk that has room again", "b", failing, replica(func(s *Status) { s.Receiver.StoppingFor = 11 * time.Second }), Act{
+			Kind: ActRestart, Reason: "does not stop",
+		}},
+		{"stopped: it is given time", "b", failing, replica(func(s *Status) { s.Receiver.StoppingFor = 9 * time.Second }), Act{Kind: ActStop}},
+		{"stopped: mysqld is not started anew where there is no room", "b", failing,
+			replica(func(s *Status) { s.Receiver.StoppingFor, s.Room = time.Minute, low }), Act{Kind: ActStop}},
+		{"replica: of somebody else, and its receiver waits for a disk", "b", settled,
+			replica(func(s *Status) { s.Receiver.Source, s.Receiver.StoppingFor = "c", 11*time.Second }), Act{Kind: ActRestart, Reason: "does not stop"}},
 		{"stopped: it stands", "b", failing, replica(func(s *Status) { s.Receiver.State = ReceiverStopped }), Act{Kind: ActNone}},
 		{"3.5: stopped, and mysqld was started anew: what was received is applied", "b", failing,
 			replica(func(s *Status) { s.Receiver.State, s.Retrieved = ReceiverStopped, trx(90, 110) }), Act{Kind: ActDrain, Reason: "whoever takes over"}},
@@ -104,6 +116,9 @@ func TestConduct(t *testing.T) {
 		}},
 		{"quiesced: then read-only", "a", handing, primary(func(s *Status) { s.Offline = true }), Act{Kind: ActReadOnly}},
 		{"quiesced: read-only under way", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesStopping }), Act{Kind: ActReadOnly}},
+		{"quiesced: nobody takes over while anything is on its way", "a", handing, primary(func(s *Status) {
+			s.Offline, s.Writes, s.Owned = true, WritesOff, trx(101, 101)
+		}), Act{Kind: ActWait, Reason: "come to their end"}},
 		{"quiesced: then no acknowledgements", "a", handing, primary(func(s *Status) { s.Offline, s.Writes = true, WritesOff }), Act{Kind: ActAsynchronous}},
 		{"quiesced: it stands", "a", handing, primary(func(s *Status) { s.Offline, s.Writes, s.Serving.SemiSync = true, WritesOff, false }), Act{Kind: ActNone}},
 		{"quiesced: in a failover too", "a", failing, leading(settled), Act{Kind: ActShut}},
@@ -124,7 +139,7 @@ func TestConduct(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := Conduct(c.id, c.record, c.status)
-			if got.Kind != c.want.Kind || got.Source != c.want.Source || got.Acknowledge != c.want.Acknowledge || got.Acks != c.want.Acks ||
+			if got.Kind != c.want.Kind || got.Source != c.want.Source || got.Acknowledge != c.want.Acknowledge || got.Acks != c.want.Acks || got.Rotate != c.want.Rotate ||
 				!slices.Equal(got.Admit, c.want.Admit) || !strings.Contains(got.Reason, c.want.Reason) {
 				t.Errorf("%+v", got)
 			}
@@ -211,6 +226,13 @@ func TestOrderOfActs(t *testing.T) {
 		{"4.2: with a session that waits", "a", opening, waits, []ActKind{ActShut, ActRestart}},
 		{"primary to replica", "a", record(1).Begin(durability.Switchover, "b", "", now, now).Promote("b", []string{"a"}, 1).Establish(), leading(record(1)),
 			[]ActKind{ActShut, ActReadOnly, ActAsynchronous, ActPoint, ActStart, ActOpen}},
+		{"primary to replica, while the other one is not open", "a", record(1).Begin(durability.Switchover, "b", "", now, now).Promote("b", []string{"a"}, 1), leading(record(1)),
+			[]ActKind{ActShut, ActReadOnly, ActAsynchronous, ActPoint, ActStart}},
+		{"who is to take over shuts before it does", "b", record(1).Begin(durability.Switchover, "b", "", now, now), following(record(1), "b"), []ActKind{ActShut}},
+		{"and has not to, then", "b", record(1).Begin(durability.Switchover, "b", "", now, now).Promote("b", []string{"a"}, 1),
+			from(undrained, func(s *Status) { s.Offline = true }), []ActKind{ActStop, ActDrain, ActAcks, ActWritable, ActAdmit, ActSeal}},
+		{"who was to take over, and did not, opens again", "b", record(1).Begin(durability.Switchover, "b", "", now, now).Back(),
+			from(following(record(1), "b"), func(s *Status) { s.Offline = true }), []ActKind{ActOpen}},
 		{"3.5: replica to new primary", "b", opening, undrained, []ActKind{ActStop, ActDrain, ActShut, ActAcks, ActWritable, ActAdmit, ActSeal}},
 		{"new primary to primary", "b", established, from(leading(opening), func(s *Status) { s.Offline = true }), []ActKind{ActKeepSeal, ActOpen}},
 		{"3.2: replica to replica of another one", "c", established, from(undrained, func(s *Status) { s.Server = "sc" }),

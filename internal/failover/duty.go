@@ -21,11 +21,12 @@ const (
 // Duty is what a server has to do under a record.
 type Duty struct {
 	Role Role
-	Why  string // of an outsider, in words for an operator
+	Why  string // why it is shut, of one that is, in words for an operator
 
 	// Of a replica.
 	Source      string
-	Acknowledge bool // such a one is open to readers, too
+	Acknowledge bool // such a one is open to readers, too, unless it is Shut
+	Shut        bool // to readers, too
 
 	// Of a primary.
 	Open   bool     // for clients, once it has sealed; else it stays shut
@@ -59,11 +60,27 @@ func Assign(instance, server string, r durability.Record) Duty {
 	case r.Primary == "":
 		return Duty{Role: RoleOutsider, Why: "the cluster has no primary"}
 	case slices.Contains(r.Ackers(), instance):
-		return Duty{Role: RoleReplica, Source: r.Primary, Acknowledge: true}
+		d := Duty{Role: RoleReplica, Source: r.Primary, Acknowledge: true}
+		d.Shut, d.Why = shut(instance, r)
+		return d
 	case slices.Contains(r.Learners, instance):
 		return Duty{Role: RoleReplica, Source: r.Primary}
 	}
 	return Duty{Role: RoleOutsider, Why: "it is no member at present"}
+}
+
+// shut says whether a replica lets no readers in while the primary changes, and why. Who is to take over is shut before it does: that ends sessions, among them those that are
+// just signing in to replicate from it. Who was the primary opens again when there is another one: until then somebody may be led to it who looks for the primary.
+func shut(instance string, r durability.Record) (bool, string) {
+	switch i := r.Intent; {
+	case i == nil:
+		return false, ""
+	case i.Phase == durability.Quiescing && instance == i.To:
+		return true, "it is about to become the primary"
+	case i.Phase == durability.Opening && instance == i.From:
+		return true, "another one is about to become the primary"
+	}
+	return false, ""
 }
 
 // covers says whether what was sealed under s is sealed under the terms of a later epoch, too: as many acknowledgements or more, by no others. The epochs

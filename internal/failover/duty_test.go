@@ -41,7 +41,15 @@ func TestAssign(t *testing.T) {
 		{"stopping: a learner", "d", "sd", failingWithLearner, Duty{Role: RoleStopped}},
 		{"stopping: a stranger", "e", "se", failing, Duty{Role: RoleOutsider, Why: "a failover is under way"}},
 		{"quiescing: the old primary", "a", "sa", handing, Duty{Role: RoleQuiesced}},
-		{"quiescing: its successor still receives", "b", "sb", handing, Duty{Role: RoleReplica, Source: "a", Acknowledge: true}},
+		{"quiescing: its successor still receives, and is shut", "b", "sb", handing, Duty{Role: RoleReplica, Source: "a", Acknowledge: true, Shut: true, Why: "about to become"}},
+		{"quiescing: the others go on", "c", "sc", handing, Duty{Role: RoleReplica, Source: "a", Acknowledge: true}},
+		{"handed over: the old primary receives, and stays shut", "a", "sa", handing.Promote("b", []string{"a", "c"}, 1), Duty{
+			Role: RoleReplica, Source: "b", Acknowledge: true, Shut: true, Why: "another one is about to",
+		}},
+		{"handed over: the others go on", "c", "sc", handing.Promote("b", []string{"a", "c"}, 1), Duty{Role: RoleReplica, Source: "b", Acknowledge: true}},
+		{"it is over: the old primary is a replica like others", "a", "sa", handing.Promote("b", []string{"a", "c"}, 1).Establish(), Duty{
+			Role: RoleReplica, Source: "b", Acknowledge: true,
+		}},
 		{"rule 5: opening: the new primary leads, and is not open", "b", "sb", opening, Duty{Role: RolePrimary, Acks: 1, Ackers: []string{"c"},
 			Admit: []string{"c"}}},
 		{"opening: who is expected follows", "c", "sc", opening, Duty{Role: RoleReplica, Source: "b", Acknowledge: true}},

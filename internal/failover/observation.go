@@ -130,6 +130,7 @@ type Receiver struct {
 	HeardAgo     time.Duration // since it last heard of its source, heartbeats included
 	Fresh        bool          // it has not been running for long: what had waited for it may not be acknowledged yet
 	Refused      bool          // it is connecting, and the last attempt has come to nothing: the next one is up to a second away
+	StoppingFor  time.Duration // how long its agent has waited for it to stop; 0: it does not
 	Broken       string        // why it cannot go on by itself ("1236": the source has purged what it needs); empty: it can
 }
 

@@ -170,10 +170,11 @@ func (k *Keeper) endpointOf(c *cluster, o failover.Observation, row model.Cluste
 	return string(data), string(data) != c.endpoint, nil
 }
 
-// reads says whether readers are led to a member: one that is open to them and lags by no more than is allowed. One whose lag is not known is not used.
+// reads says whether readers are led to a member: one that is open to them and lags by no more than is allowed. One whose lag is not known is not used, nor is one that is to be
+// the primary.
 func (k *Keeper) reads(o failover.Observation, id string, most time.Duration) bool {
 	i := slices.IndexFunc(o.Instances, func(in failover.Instance) bool { return in.ID == id })
-	if i < 0 || !slices.Contains(o.Record.Members, id) {
+	if i < 0 || !slices.Contains(o.Record.Members, id) || o.Record.Intent != nil && o.Record.Intent.To == id {
 		return false
 	}
 	in := &o.Instances[i]

@@ -152,6 +152,7 @@ func orDefault[T comparable](v, d T) T {
 type server struct {
 	Config
 	document []byte // /openapi.json
+	recent   recent
 }
 
 // New gives the handler of /, /v1.0 and all below it, and /openapi.json. It takes paths as they come: do not put it behind an

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -92,7 +93,7 @@ func (s *server) list(ctx context.Context, r *request, project string, show func
 		if page, err = pageAfter(ctx, tx, f); err != nil {
 			return err
 		}
-		c, err = catalogueFor(ctx, tx, page...)
+		c, err = s.recent.catalogueFor(ctx, tx, page)
 		return err
 	})
 	if err != nil {
@@ -134,6 +135,38 @@ func catalogueFor(ctx context.Context, tx metastore.Tx, is ...model.Instance) (c
 	if err == nil {
 		c.kin, err = readKin(ctx, tx, is...)
 	}
+	return c, err
+}
+
+// recentFor is how long the names of products and versions on pages may be out of date.
+const recentFor = time.Second
+
+// recent is the catalogue as it was read last. Pages are asked for often, and it hardly ever changes: each statement that a page need not wait for counts where the database
+// is busy.
+type recent struct {
+	mu   sync.Mutex
+	last catalogue
+	read time.Time
+}
+
+// catalogueFor reads what it takes to show a page. What is made of a version that was not known is not shown without it.
+func (r *recent) catalogueFor(ctx context.Context, tx metastore.Tx, page []model.Instance) (catalogue, error) {
+	r.mu.Lock()
+	c, age := r.last, time.Since(r.read)
+	r.mu.Unlock()
+	unknown := slices.ContainsFunc(page, func(i model.Instance) bool { _, version := c.names(i.DatastoreVersionID); return version == "" })
+	if unknown || age >= recentFor {
+		now := time.Now()
+		var err error
+		if c, err = readCatalogue(ctx, tx); err != nil {
+			return c, err
+		}
+		r.mu.Lock()
+		r.last, r.read = c, now
+		r.mu.Unlock()
+	}
+	var err error
+	c.kin, err = readKin(ctx, tx, page...)
 	return c, err
 }
 

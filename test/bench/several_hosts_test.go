@@ -53,7 +53,7 @@ type onFleet struct {
 
 func newFleet(b *testing.B) (*onFleet, side) {
 	b.Helper()
-	f := &onFleet{Running: running.New(b, 3*time.Hour).Start(b), b: b}
+	f := &onFleet{Running: running.New(b, 3*time.Hour, 0).Start(b), b: b}
 	f.id, _ = makeCluster(b, f.API, "strict")
 	now, err := f.API.Cluster(b.Context(), f.id)
 	require.NoError(b, err)

@@ -20,7 +20,6 @@ import (
 	"github.com/huker/huker/test/chaos/check"
 	"github.com/huker/huker/test/chaos/fault"
 	"github.com/huker/huker/test/chaos/workload"
-	"github.com/huker/huker/test/plane"
 )
 
 const (
@@ -41,6 +40,9 @@ type ground interface {
 	ways(e client.Endpoint) []way
 	// found notes where a member is.
 	found(ctx context.Context, member string) error
+	// ready does what faults need, once all members have been found; over undoes it before the cluster goes.
+	ready(ctx context.Context) error
+	over()
 	// draw chooses a fault; of what is each member's, a victim's.
 	draw(dice *rand.Rand, victim string) fault.Fault
 	// heal undoes what is left when all faults have been healed.
@@ -77,7 +79,7 @@ func TestChaos(t *testing.T) {
 		t.Skip("SKIPPED, NOT TESTED: it takes minutes")
 	}
 	seed, duration := course(t)
-	begin(t, &machine{Plane: plane.Start(t), containers: map[string]fault.Container{}}, seed).run(duration)
+	begin(t, newMachine(t), seed).run(duration)
 }
 
 // course is what was asked for.
@@ -128,6 +130,7 @@ func (c *trial) run(duration time.Duration) {
 // dissolve deletes the cluster.
 func (c *trial) dissolve() {
 	c.Helper()
+	c.ground.over()
 	require.NoError(c, c.ground.api().DeleteCluster(c.Context(), c.id))
 	require.Eventually(c, func() bool { _, err := c.ground.api().Cluster(c.Context(), c.id); return client.NotFound(err) }, time.Minute, 100*time.Millisecond, "it stays")
 	var left []string
@@ -166,6 +169,7 @@ func begin(t *testing.T, g ground, seed uint64) *trial {
 		c.members = append(c.members, m.ID)
 		require.NoError(t, g.found(t.Context(), m.ID))
 	}
+	require.NoError(t, g.ready(t.Context()))
 	c.clock = workload.NewClock()
 	c.set = &workload.Set{Connector: endpoint, Clock: c.clock, Writers: 8, Pace: 5 * time.Millisecond}
 	c.registers = &workload.Registers{Connector: endpoint, Clock: c.clock, Seed: seed, Clients: 4, Pace: 10 * time.Millisecond, Sure: true}
@@ -175,7 +179,8 @@ func begin(t *testing.T, g ground, seed uint64) *trial {
 		now, err := g.api().Cluster(ctx, c.id)
 		return troubles(now), err
 	}}
-	require.NoError(t, c.set.Prepare(t.Context()))
+	c.whole()
+	require.Eventually(t, func() bool { return c.set.Prepare(t.Context()) == nil }, time.Minute, 100*time.Millisecond, "the cluster takes no writes") // what is said may be of before
 	require.NoError(t, c.registers.Prepare(t.Context()))
 	require.NoError(t, c.watch.Prepare(t.Context(), endpoint))
 	return c
@@ -195,14 +200,19 @@ func (c *trial) founded() (now client.Cluster) {
 	for i := range n.Instances {
 		n.Instances[i] = client.NewMember{Flavor: "1", Volume: &client.Volume{Size: 5}}
 	}
-	var err error
 	require.Eventually(c, func() bool { // the hosts' images may not be known yet
-		var made client.Cluster
-		made, err = c.ground.api().CreateCluster(c.Context(), n)
+		made, err := c.ground.api().CreateCluster(c.Context(), n)
 		c.id = made.ID
 		return err == nil
 	}, time.Minute, 200*time.Millisecond, "the cluster cannot be made")
-	require.Eventually(c, func() bool {
+	return c.whole()
+}
+
+// whole waits until the cluster is.
+func (c *trial) whole() (now client.Cluster) {
+	c.Helper()
+	require.Eventually(c, func() (well bool) {
+		var err error
 		now, err = c.ground.api().Cluster(c.Context(), c.id)
 		return err == nil && len(troubles(now)) == 0
 	}, 2*time.Minute, 50*time.Millisecond, "the cluster does not become whole")

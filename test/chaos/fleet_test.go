@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +35,7 @@ type hosts struct {
 func newHosts(t *testing.T, life time.Duration) *hosts {
 	t.Helper()
 	return &hosts{
-		Running: site.New(t, life).Start(t), t: t,
+		Running: site.New(t, life, diskSize).Start(t), t: t,
 		containers: map[string]fault.Container{}, on: map[string]*fleet.Host{}, down: map[string]bool{},
 	}
 }
@@ -72,6 +75,18 @@ func (h *hosts) found(ctx context.Context, member string) error {
 		return fmt.Errorf("member %s is on no host", member)
 	}
 	return nil
+}
+
+func (h *hosts) ready(context.Context) error { return nil }
+
+func (h *hosts) over() {}
+
+// ours are Huker's own programs.
+func ours(pids []int, err error) ([]int, error) {
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		return err != nil || !strings.HasPrefix(string(name), "huker-")
+	}), err
 }
 
 // heal undoes what was done to hosts, and starts what does not run. What was done to engines is undone by each fault itself.
@@ -118,7 +133,7 @@ func (h *hosts) ofHost(dice *rand.Rand, on *fleet.Host) fault.Fault {
 		}
 	}
 	machine := []fleet.Side{h.Site.Fleet.Controller}
-	switch dice.IntN(10) {
+	switch dice.IntN(12) {
 	case 0:
 		return fault.CutHost(on, "all", fleet.Cut{})
 	case 1:
@@ -137,6 +152,10 @@ func (h *hosts) ofHost(dice *rand.Rand, on *fleet.Host) fault.Fault {
 		return fault.PauseHost(on)
 	case 8:
 		return fault.KillDocker(on)
+	case 9:
+		return fault.FillDisk(on, roomLeft(dice))
+	case 10:
+		return fault.JumpClock(on.Name, clockJump(dice), func(context.Context) ([]int, error) { return ours(on.Pids()) })
 	}
 	return fault.LoseHost(on)
 }
@@ -155,7 +174,7 @@ func (h *hosts) coordination() []uint16 {
 
 // ofControl draws what can be done to the control plane and its engines.
 func (h *hosts) ofControl(dice *rand.Rand, on *fleet.Host) fault.Fault {
-	switch dice.IntN(8) {
+	switch dice.IntN(9) {
 	case 0:
 		n := h.Numbers("huker-sysmgr", on.Name)[0]
 		return fault.Step{What: "sysmgr of " + on.Name + " is killed", Strike: func(context.Context) error { return h.Shoot(n) }, Undo: h.launch}
@@ -170,6 +189,13 @@ func (h *hosts) ofControl(dice *rand.Rand, on *fleet.Host) fault.Fault {
 	case 5:
 		return h.keepers("all ZooKeeper servers are killed", 0, 1, 2)
 	case 6:
+		return fault.JumpClock("the leading nodekeeper", clockJump(dice), func(context.Context) ([]int, error) {
+			if p := h.Process(h.Leader()); p != nil {
+				return []int{p.Pid}, nil
+			}
+			return nil, fault.ErrNoProcess
+		})
+	case 7:
 		return h.engine("RabbitMQ", func() error { h.Site.RabbitMQ.Kill(); return nil }, func() error { h.Site.RabbitMQ.Up(h.t); return nil })
 	}
 	return h.engine("the metadata's MySQL", h.Site.MySQL.Down, h.Site.MySQL.Up)

@@ -2,20 +2,31 @@ package chaos_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/huker/huker/internal/client"
 	"github.com/huker/huker/test/chaos/fault"
+	"github.com/huker/huker/test/disk"
 	"github.com/huker/huker/test/plane"
 )
 
 // machine is a ground of one machine, with the control plane as one process.
 type machine struct {
 	*plane.Plane
+	t          *testing.T
 	containers map[string]fault.Container // of the members
+	disks      map[string]string          // of the members: where each is mounted
+	release    []func()                   // them
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	return &machine{Plane: plane.Start(t), t: t, containers: map[string]fault.Container{}, disks: map[string]string{}}
 }
 
 func (m *machine) api() *client.Client { return m.API }
@@ -28,6 +39,38 @@ func (m *machine) found(ctx context.Context, member string) error {
 		m.containers[member] = fault.Container{Machine: fault.Here{}, Name: c.Name}
 	}
 	return err
+}
+
+// ready gives each member a disk of its own, while nobody is there to take anybody's place.
+func (m *machine) ready(ctx context.Context) error {
+	m.Kill()
+	for member, c := range m.containers {
+		volumes, err := m.Engine.ListVolumes(ctx, map[string]string{"io.huker.instance": member})
+		if err != nil {
+			return err
+		}
+		if len(volumes) != 1 {
+			return fmt.Errorf("member %s has %d volumes", member, len(volumes))
+		}
+		path := volumes[0].Path
+		if _, err := c.Machine.Exec(ctx, "docker", "stop", "--time", "20", c.Name); err != nil {
+			return err
+		}
+		m.disks[c.Name] = path
+		m.release = append(m.release, disk.Own(m.t, path, diskSize))
+		if _, err := c.Machine.Exec(ctx, "docker", "start", c.Name); err != nil {
+			return err
+		}
+	}
+	m.Launch()
+	return nil
+}
+
+// over has the disks be the engine's again: it removes no volume that is one of its own.
+func (m *machine) over() {
+	for _, off := range m.release {
+		off()
+	}
 }
 
 func (m *machine) heal(context.Context) error { return nil }
@@ -62,10 +105,22 @@ func (m *machine) tell(ctx context.Context, t *testing.T) {
 }
 
 func (m *machine) draw(dice *rand.Rand, victim string) fault.Fault {
-	if f := ofContainer(dice, 9, m.containers[victim]); f != nil {
+	c := m.containers[victim]
+	switch f := ofContainer(dice, 11, c); {
+	case f != nil:
 		return f
+	case dice.IntN(2) == 0:
+		return fault.FillDirectory(c.Name, m.disks[c.Name], roomLeft(dice))
 	}
-	if dice.IntN(2) == 0 {
+	switch dice.IntN(3) {
+	case 0:
+		return fault.JumpClock("the control plane", clockJump(dice), func(context.Context) ([]int, error) {
+			if p := m.Process(); p != nil {
+				return []int{p.Pid}, nil
+			}
+			return nil, fault.ErrNoProcess
+		})
+	case 1:
 		return fault.Step{
 			What:   "control plane is killed",
 			Strike: func(context.Context) error { m.Kill(); return nil },
@@ -102,6 +157,24 @@ func ofContainer(dice *rand.Rand, kinds int, c fault.Container) fault.Fault {
 		return fault.CutContainer(c)
 	}
 	return nil
+}
+
+// diskSize is of the disks that members have to themselves. It is sparse.
+const diskSize = 8 << 30
+
+// roomLeft draws what is left of a disk, in bytes: nothing, or some of what is held back there.
+func roomLeft(dice *rand.Rand) int64 { return []int64{0, 4 << 20, 64 << 20}[dice.IntN(3)] }
+
+// clockJump draws by how much a clock jumps: by seconds, or by hours, both ways.
+func clockJump(dice *rand.Rand) time.Duration {
+	by := time.Duration(1+dice.IntN(20)) * time.Second
+	if dice.IntN(2) == 0 {
+		by = time.Duration(1+dice.IntN(20)) * time.Hour
+	}
+	if dice.IntN(2) == 0 {
+		by = -by
+	}
+	return by
 }
 
 func tellContainers(ctx context.Context, t *testing.T, containers map[string]fault.Container) {

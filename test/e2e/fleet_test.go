@@ -12,7 +12,7 @@ func TestOnAFleet(t *testing.T) {
 	if os.Getenv("HUKER_E2E_FLEET") != "1" {
 		t.Skip("SKIPPED, NOT TESTED: a fleet (make test-fleet)")
 	}
-	onSite = site.New(t, 2*time.Hour)
+	onSite = site.New(t, 2*time.Hour, 0)
 	defer func() { onSite = nil }()
 	for name, test := range map[string]func(*testing.T){
 		"LifeOfADatabase": TestLifeOfADatabase, "ControlPlaneDiesDatabasesGoOn": TestControlPlaneDiesDatabasesGoOn,

@@ -6,20 +6,17 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
-	"github.com/huker/huker/internal/testenv"
+	"github.com/huker/huker/test/disk"
 )
 
 // shrinkDisk has an instance's volume be a file system of its own, with so much room in it, and starts its container anew on it. The function makes plenty of room.
@@ -36,29 +33,12 @@ func (p *plane) shrinkDisk(id string, room int64) (grow func()) {
 		out, err := exec.CommandContext(p.t.Context(), argv[0], argv[1:]...).CombinedOutput()
 		require.NoError(p.t, err, "%v: %s", argv, out)
 	}
-	name, dir := p.container(id).Name, p.t.TempDir()
+	name := p.container(id).Name
 	run("docker", "-H", p.host, "stop", "-t", "20", name)
-	// On a disk: what is in a tmpfs counts as memory of the container.
-	image, disk, ballast := filepath.Join(dir, "image"), filepath.Join(dir, "disk"), filepath.Join(dir, "disk", "ballast")
-	require.NoError(p.t, os.Mkdir(disk, 0o755))
-	f, err := os.Create(image)
-	require.NoError(p.t, err)
-	require.NoError(p.t, f.Truncate(2<<30))
-	require.NoError(p.t, f.Close())
-	run("mkfs.ext4", "-q", "-F", "-m", "0", image)
-	run("mount", "-o", "loop", image, disk)
-	p.t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
-	run("cp", "-a", path+"/.", disk+"/")
-	var fs syscall.Statfs_t
-	require.NoError(p.t, syscall.Statfs(disk, &fs))
-	f, err = os.Create(ballast)
-	require.NoError(p.t, err)
-	require.NoError(p.t, syscall.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail)*fs.Bsize-room))
-	require.NoError(p.t, f.Close())
-	require.NoError(p.t, syscall.Mount(disk, path, "", syscall.MS_BIND, ""))
-	p.t.Cleanup(func() { _ = syscall.Unmount(path, syscall.MNT_DETACH) })
+	disk.Own(p.t, path, 2<<30)
+	require.NoError(p.t, disk.Fill(path, room))
 	run("docker", "-H", p.host, "start", name)
-	return func() { require.NoError(p.t, os.Remove(ballast)) }
+	return func() { require.NoError(p.t, disk.Empty(path)) }
 }
 
 // filler is who writes until a disk is full, and goes on trying.
@@ -123,7 +103,6 @@ func (f *filler) check(t *testing.T) {
 // it is full; what there is can be read; nobody is taken for lost, and nothing that was acknowledged is; and when there is room they go on by themselves.
 func TestDiskFills(t *testing.T) {
 	t.Parallel()
-	testenv.RequireBinary(t, "mkfs.ext4")
 	p := newPlane(t)
 	p.start()
 	t.Cleanup(p.logGuests)

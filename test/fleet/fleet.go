@@ -25,6 +25,8 @@ type Options struct {
 	Images []string
 	// NoRoutes leaves it to what runs on the hosts to know the way to the other hosts' subnets. The controller knows it anyhow.
 	NoRoutes bool
+	// Disk is the size of a file system, in bytes, that each host's volumes are on, which FillDisk fills. 0: they are on the machine's.
+	Disk int64
 	// Keep has the fleet stay when its maker ends without Close. Else it ends with its maker, by the kernel's doing, and the next New clears up.
 	Keep bool
 }
@@ -63,7 +65,7 @@ func New(ctx context.Context, o Options) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = f.start(ctx, base)
+	err = f.start(ctx, base, o.Disk)
 	if err == nil && o.Keep { // not before: what is half made is not kept
 		f.state.Keep = true
 		err = f.save()
@@ -134,8 +136,8 @@ func suffix() string {
 	return hex.EncodeToString(b)
 }
 
-// start makes the switch, and the hosts from a base of engine data ("": none).
-func (f *Fleet) start(ctx context.Context, base string) error {
+// start makes the switch, and the hosts from a base of engine data ("": none), with disks of their own (0: none).
+func (f *Fleet) start(ctx context.Context, base string, disk int64) error {
 	if err := os.WriteFile(switchScript(f.Dir), switchSource, 0o600); err != nil {
 		return fmt.Errorf("preparing the switch: %w", err)
 	}
@@ -154,6 +156,9 @@ func (f *Fleet) start(ctx context.Context, base string) error {
 				return err
 			}
 			if err := cloneBase(ctx, base, h.path("data")); err != nil {
+				return err
+			}
+			if err := h.makeDisk(ctx, disk); err != nil {
 				return err
 			}
 			return h.Boot(ctx)

@@ -211,6 +211,9 @@ func (h *Host) boot(ctx context.Context) error {
 	if err := os.Mkdir(h.path("run"), 0o755); err != nil {
 		return err
 	}
+	if err := h.awaitDisk(ctx); err != nil {
+		return err
+	}
 	first, err := h.fleet.hold(h.path("init.sh"), ofHost, h.Dir, h.Name)
 	if err != nil {
 		return err

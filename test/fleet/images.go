@@ -116,7 +116,7 @@ func base(ctx context.Context, refs []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = f.start(ctx, "")
+	err = f.start(ctx, "", 0)
 	for _, ref := range refs {
 		if err == nil {
 			err = f.LoadImage(ctx, ref)

@@ -22,6 +22,14 @@ mount --rbind /run/cgroup /sys/fs/cgroup
 umount -l /run/cgroup
 rmdir /run/cgroup
 
+# A disk of its own, for the volumes alone: layers of images are the same files on all hosts.
+if [[ -f $dir/disk ]]; then
+	mkdir -p "$dir/data/docker/volumes"
+	mount --bind "$dir/data/docker" "$dir/data/docker" # the engine does so if nobody else has, and would not see what is mounted below
+	mount -o loop "$dir/disk" "$dir/data/docker/volumes"
+	rmdir "$dir/data/docker/volumes/lost+found" 2>/dev/null || true # the engine would take it for a volume
+fi
+
 hostname "$name"
 mkfifo "$dir/run/never"
 exec 3<>"$dir/run/never"

@@ -79,7 +79,7 @@ func (h *Host) signal(ctx context.Context, name string, pids []int) error {
 	return err
 }
 
-// Heal takes away all that was done to the host: it is started if it was lost, goes on if it was paused, and no cut that it is part of and no limit
+// Heal takes away all that was done to the host: it is started if it was lost, goes on if it was paused, has room on its disk, and no cut that it is part of and no limit
 // of its speed is left.
 func (h *Host) Heal(ctx context.Context) error {
 	if h.Up() {
@@ -87,7 +87,7 @@ func (h *Host) Heal(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(h.mend(ctx), h.Slow(0), h.Boot(ctx)); err != nil {
+	if err := errors.Join(h.mend(ctx), h.Slow(0), h.Boot(ctx), h.emptyDisk()); err != nil {
 		return err
 	}
 	return h.StartDocker(ctx)

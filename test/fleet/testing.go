@@ -25,6 +25,9 @@ func ForTest(t testing.TB, o Options) *Fleet {
 	for _, program := range []string{"dockerd", "containerd", "bash", "awk", "mount", "nft"} {
 		testenv.RequireBinary(t, program)
 	}
+	if o.Disk > 0 {
+		testenv.RequireBinary(t, "mkfs.ext4")
+	}
 	o.Keep = o.Keep || os.Getenv(KeepVariable) == "1"
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()

@@ -48,10 +48,10 @@ const (
 	rangeBits = 22
 )
 
-// New makes a site that ends with the test, which takes less than that.
-func New(t testing.TB, life time.Duration) *Site {
+// New makes a site that ends with the test, which takes less than that. Its hosts have disks of their own of so many bytes, or (0) the machine's.
+func New(t testing.TB, life time.Duration, disk int64) *Site {
 	t.Helper()
-	s := &Site{Fleet: fleet.ForTest(t, fleet.Options{Hosts: hosts, Images: []string{Image(t)}}), slots: make([]bool, shares)}
+	s := &Site{Fleet: fleet.ForTest(t, fleet.Options{Hosts: hosts, Images: []string{Image(t)}, Disk: disk}), slots: make([]bool, shares)}
 	var err error
 	s.ca, err = pki.NewCA("site")
 	require.NoError(t, err)

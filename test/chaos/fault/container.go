@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/huker/huker/test/disk"
 )
 
 // Container is one on a machine.
@@ -146,5 +148,14 @@ func CutContainer(c Container) Fault {
 			}
 			return nil
 		},
+	}
+}
+
+// FillDirectory leaves so many bytes on the disk that a directory of this machine is on, which is somebody's alone.
+func FillDirectory(who, dir string, room int64) Fault {
+	return Step{
+		What:   fmt.Sprintf("%s has %d MiB of room left", who, room>>20),
+		Strike: func(context.Context) error { return disk.Fill(dir, room) },
+		Undo:   func(context.Context) error { return disk.Empty(dir) },
 	}
 }

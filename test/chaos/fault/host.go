@@ -40,3 +40,8 @@ func LoseHost(h *fleet.Host) Fault { return onHost(h, "loses its power", h.Lose)
 func KillDocker(h *fleet.Host) Fault {
 	return onHost(h, "has its dockerd killed", func(ctx context.Context) error { return h.StopDocker(ctx, unix.SIGKILL) })
 }
+
+// FillDisk leaves so many bytes on the disk that a host has its databases on.
+func FillDisk(h *fleet.Host, room int64) Fault {
+	return onHost(h, fmt.Sprintf("has %d MiB of room left", room>>20), func(context.Context) error { return h.FillDisk(room) })
+}

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/huker/huker/internal/durability"
@@ -147,7 +148,7 @@ func stop(s Status) Act {
 const stopMost = 10 * time.Second
 
 // halt has a receiver stop. One that has once met a full disk waits for a minute in the middle of what it writes, whether there is room again or not, and everybody who replaces
-// the primary waits for it: mysqld is started anew then. What it has acknowledged is on the disk.
+// the primary waits for it: mysqld is started anew then. What it has acknowledged outlives that.
 func halt(s Status) Act {
 	if s.Receiver.StoppingFor > stopMost && !s.Room.Low {
 		return Act{Kind: ActRestart, Reason: "its receiver does not stop"}
@@ -161,7 +162,7 @@ func stand(s Status) Act {
 	if a := stop(s); a.Kind != ActNone {
 		return a
 	}
-	if !s.drained() && s.Applier == "" {
+	if !s.drained() && (s.Applier == "" || starved(s)) {
 		return Act{Kind: ActDrain, Reason: "whoever takes over has applied everything that it received"}
 	}
 	return Act{Kind: ActNone}
@@ -178,6 +179,11 @@ func follow(d Duty, s Status) Act {
 		return Act{Kind: ActStop, Reason: noRoom}
 	case s.Room.Low:
 		return Act{Kind: ActNone, Reason: noRoom}
+	case r.State != ReceiverStopped && r.StoppingFor > 0: // it was told to while there was no room
+		return halt(s)
+	// It is started with the receiver; not more often than every other second, if it does not get anywhere.
+	case r.State == ReceiverRunning && !r.Fresh && starved(s):
+		return Act{Kind: ActStop, Reason: "its applier gave up for want of room, and there is some again"}
 	case r.State != ReceiverStopped && r.Source == d.Source && r.Acknowledges == d.Acknowledge:
 		if d.Acknowledge && s.Offline && !d.Shut {
 			return Act{Kind: ActOpen, Reason: "for readers"}
@@ -191,6 +197,15 @@ func follow(d Duty, s Status) Act {
 		return Act{Kind: ActPoint, Source: d.Source}
 	}
 	return Act{Kind: ActStart, Acknowledge: d.Acknowledge}
+}
+
+// starvation are MySQL's errors for want of room: no room to write to a file or for a row in a table (EE_WRITE, ER_DISK_FULL, ER_ERROR_ON_WRITE, ER_RECORD_FILE_FULL).
+var starvation = []string{"3", "1021", "1026", "1114"}
+
+// starved says whether an applier has given up for want of room, and there is some now. What it failed to apply was no fault of what it has, so it may try again.
+func starved(s Status) bool {
+	number, _, _ := strings.Cut(s.Applier, ":")
+	return !s.Room.Low && slices.Contains(starvation, number)
 }
 
 // lead makes a server the primary. It opens to clients after it has sealed once since it started or was promoted: what crash recovery brought back,

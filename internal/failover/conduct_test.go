@@ -161,13 +161,13 @@ func does(r durability.Record, id string, s Status, a Act) Status {
 	case ActAsynchronous:
 		s.Serving.SemiSync, s.Serving.Acks = false, 0
 	case ActStop:
-		s.Receiver.State, s.Receiver.Acknowledges = ReceiverStopped, false
+		s.Receiver.State, s.Receiver.Acknowledges, s.Receiver.StoppingFor = ReceiverStopped, false, 0
 	case ActDrain:
-		s.Executed = s.Has()
+		s.Executed, s.Applier = s.Has(), ""
 	case ActPoint:
 		s.Receiver.Source, s.Retrieved = a.Source, gtid.Set{}
 	case ActStart:
-		s.Receiver.State, s.Receiver.Acknowledges = ReceiverRunning, a.Acknowledge
+		s.Receiver.State, s.Receiver.Acknowledges, s.Applier = ReceiverRunning, a.Acknowledge, ""
 	case ActAcks:
 		s.Serving.SemiSync, s.Serving.Acks = a.Acks > 0, a.Acks
 	case ActWritable:

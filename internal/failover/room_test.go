@@ -55,6 +55,15 @@ func TestConductWithoutRoom(t *testing.T) {
 		{"a replica receives nothing", "b", settled, replica(func(s *Status) { s.Room = low }), []ActKind{ActStop}},
 		{"nor does it begin to", "b", settled, replica(func(s *Status) { s.Room, s.Receiver.State = low, ReceiverStopped }), nil},
 		{"nor is it pointed elsewhere", "b", settled, replica(func(s *Status) { s.Room, s.Receiver = low, Receiver{State: ReceiverStopped, Source: "c"} }), nil},
+		{"there is room again, and its receiver has still to stop", "b", settled, replica(func(s *Status) { s.Receiver.StoppingFor = time.Second }), []ActKind{ActStop, ActStart}},
+		{"its applier gave up for want of room", "b", settled, replica(func(s *Status) { s.Room, s.Applier = low, "1114: the table is full" }), []ActKind{ActStop}},
+		{"and there is some again", "b", settled, replica(func(s *Status) { s.Applier = "1114: the table is full" }), []ActKind{ActStop, ActStart}},
+		{"it was started anew a moment ago", "b", settled, replica(func(s *Status) { s.Applier, s.Receiver.Fresh = "1114: the table is full", true }), nil},
+		{"it gave up for another reason", "b", settled, replica(func(s *Status) { s.Applier = "1062: duplicate" }), nil},
+		{"a stopped member's applier gave up for want of room, and there is some again", "b", failing(1).Record,
+			replica(func(s *Status) {
+				s.Receiver.State, s.Retrieved, s.Applier = ReceiverStopped, trx(90, 110), "1114: the table is full"
+			}), []ActKind{ActDrain}},
 		{"there is room again for a replica", "b", settled, replica(func(s *Status) { s.Receiver.State = ReceiverStopped }), []ActKind{ActStart}},
 		{"a primary that becomes a replica", "a", opening, primary(func(s *Status) { s.Guarded, s.Room = true, low }),
 			[]ActKind{ActShut, ActReadOnly, ActAsynchronous}},

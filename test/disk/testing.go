@@ -27,6 +27,7 @@ func Own(t testing.TB, path string, size int64) (off func()) {
 	require.NoError(t, Make(t.Context(), image, size))
 	run("mount", "-o", "loop", image, at)
 	t.Cleanup(func() { _ = syscall.Unmount(at, syscall.MNT_DETACH) })
+	run("rmdir", filepath.Join(at, "lost+found")) // nothing that is not theirs
 	run("cp", "-a", path+"/.", at+"/")
 	require.NoError(t, syscall.Mount(at, path, "", syscall.MS_BIND, ""))
 	off = func() { _ = syscall.Unmount(path, syscall.MNT_DETACH) }

@@ -169,8 +169,7 @@ func stand(s Status) Act {
 }
 
 func follow(d Duty, s Status) Act {
-	r := s.Receiver
-	switch {
+	switch r := s.Receiver; {
 	case d.Shut && !s.Offline:
 		return Act{Kind: ActShut}
 	// What is received is acknowledged, and kept twice until it is applied. Who does not receive is nobody that a commit waits for; who would wait for space in
@@ -184,6 +183,14 @@ func follow(d Duty, s Status) Act {
 	// It is started with the receiver; not more often than every other second, if it does not get anywhere.
 	case r.State == ReceiverRunning && !r.Fresh && starved(s):
 		return Act{Kind: ActStop, Reason: "its applier gave up for want of room, and there is some again"}
+	}
+	return receive(d, s)
+}
+
+// receive has a replica with room receive what it is to.
+func receive(d Duty, s Status) Act {
+	r := s.Receiver
+	switch {
 	case r.State != ReceiverStopped && r.Source == d.Source && r.Acknowledges == d.Acknowledge:
 		if d.Acknowledge && s.Offline && !d.Shut {
 			return Act{Kind: ActOpen, Reason: "for readers"}

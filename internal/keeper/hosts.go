@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/huker/huker/internal/coord"
 	"github.com/huker/huker/internal/metastore"
 	"github.com/huker/huker/internal/model"
 	"github.com/huker/huker/internal/protocol"
@@ -63,6 +64,9 @@ func (k *Keeper) registerAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := k.dropGone(ctx, alive, rows); err != nil {
+			return err
+		}
 		s = surveyed(rows, alive, k.cfg.Range, k.now().UTC())
 		for _, h := range s.changed {
 			if err := tx.Hosts().Put(ctx, h); err != nil {
@@ -88,6 +92,24 @@ func (k *Keeper) registerAll(ctx context.Context) error {
 	k.toAdmit(s.rows)
 	errs := append(s.troubles, k.offer(ctx, alive), k.equip(ctx, alive))
 	return errors.Join(append(errs, k.tell(ctx, alive, s.rows))...)
+}
+
+// dropGone forgets what was heard of hosts that have no row and are not there any more. Removing a host takes its keys first and its row after them, and what this process has heard
+// may be of before: the host would be written down as a new one, and let in.
+func (k *Keeper) dropGone(ctx context.Context, alive map[string]protocol.HostStatus, rows []model.Host) error {
+	for id := range alive {
+		if slices.ContainsFunc(rows, func(h model.Host) bool { return h.ID == id }) {
+			continue
+		}
+		_, err := k.e.Coord.Get(ctx, protocol.HostAliveKey(id))
+		switch {
+		case errors.Is(err, coord.ErrNotFound):
+			delete(alive, id)
+		case err != nil:
+			return fmt.Errorf("asking whether host %s is there: %w", id, err)
+		}
+	}
+	return nil
 }
 
 // tell has every living host know its place among the others.

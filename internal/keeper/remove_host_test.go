@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"sync"
 	"testing"
@@ -129,4 +130,30 @@ func TestHostIsRemoved(t *testing.T) {
 		return tx.Hosts().Put(t.Context(), model.Host{ID: "a", Name: "a", Created: now})
 	})
 	await("it may come again", func() bool { return book.has("in host.a") })
+}
+
+// A host that was removed a moment ago, and of which this process still hears as of before, is not written down as a new one.
+func TestRemovedHostIsNoNewOne(t *testing.T) {
+	s := newSim(t)
+	s.host("a", 0)
+	k := s.keeper()
+	k.view, k.known = newView(func(string) {}, func() {}, func(string) {}), make(chan map[string]model.Host, 1)
+	for _, id := range []string{"a", "gone"} {
+		said, err := json.Marshal(protocol.HostStatus{Host: id})
+		require.NoError(t, err)
+		k.view.applyHost(id, &coord.Entry{Value: said})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	require.NoError(t, k.begin(ctx))
+	_ = k.registerAll(ctx) // nobody answers at either of them
+	var ids []string
+	require.NoError(t, s.meta.View(t.Context(), func(tx metastore.Tx) error {
+		hosts, err := tx.Hosts().List(t.Context())
+		for _, h := range hosts {
+			ids = append(ids, h.ID)
+		}
+		return err
+	}))
+	require.Equal(t, []string{"a"}, ids)
 }
